@@ -3,7 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ropewalk_proto::description::{ClientDescription, Description, ServerDescription, quote_string_argument};
+use ropewalk_proto::description::{
+    ClientDescription, DatagramClientDescription, DatagramServerDescription, Description, ServerDescription,
+    quote_string_argument,
+};
 
 fuzz_target!(|text: &str| {
     let quoted: Description = format!("x:{}", quote_string_argument(text)).parse().unwrap();
@@ -15,6 +18,14 @@ fuzz_target!(|text: &str| {
     }
     match text.parse::<ServerDescription>() {
         Ok(server) => assert_eq!(server.to_string().parse(), Ok(server)),
+        Err(error) => assert!(text.is_char_boundary(error.offset())),
+    }
+    match text.parse::<DatagramServerDescription>() {
+        Ok(server) => assert_eq!(server.to_string().parse(), Ok(server)),
+        Err(error) => assert!(text.is_char_boundary(error.offset())),
+    }
+    match text.parse::<DatagramClientDescription>() {
+        Ok(client) => assert_eq!(client.to_string().parse(), Ok(client)),
         Err(error) => assert!(text.is_char_boundary(error.offset())),
     }
     match text.parse::<ClientDescription>() {

@@ -13,6 +13,7 @@ pub mod closing;
 pub mod connectors;
 pub mod core;
 pub mod current;
+pub mod datagram_endpoints;
 pub mod datagrams;
 #[cfg(unix)]
 pub mod descriptor_passing;

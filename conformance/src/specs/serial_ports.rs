@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ropewalk::endpoints::client_from_string;
+use ropewalk::endpoints::{client_from_string, server_from_string};
 use ropewalk::serial::{DataBits, SerialSettings};
 use ropewalk::{Error, Factory, Reactor, SerialPort, Transport};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -381,6 +381,23 @@ specifications! {
         let failure = endpoint.connect(&reactor, factory).try_result().expect("it fires at once").unwrap_err();
         assert!(failure.to_string().contains("another program uses"), "{failure}");
         log.expect(&["client made"]);
+    }
+
+    fn a_server_endpoint_serves_the_device_alone(subject: &Subject) {
+        // As StandardIOEndpoint: listening makes the only connection.
+        let (reactor, line, script) = (subject.reactor(), Line::new(), Script::echo());
+        let endpoint = server_from_string(&reactor, &format!("serial:{}:speed=31250", line.device.display())).unwrap();
+        let factory = Rc::new(script.factory());
+        let port = endpoint.listen(&reactor, factory.clone()).try_result().expect("it fires at once").unwrap();
+        assert!(port.only_connection().is_some_and(|connection| connection.serial_port().is_some()));
+        let failure = endpoint.listen(&reactor, factory).try_result().expect("it fires at once").unwrap_err();
+        assert!(failure.to_string().contains("another program uses"), "{failure}");
+        let mut other_end = line.other_end;
+        other_end.write_all(b"hello").unwrap();
+        iterate_until(&reactor, || script.received() == b"hello");
+        let mut echo = [0; 5];
+        other_end.read_exact(&mut echo).unwrap();
+        assert_eq!(&echo, b"hello");
     }
 
     fn an_endpoint_without_a_protocol_closes_the_port(subject: &Subject) {

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ropewalk::endpoints::{datagram_client_from_string, datagram_server_from_string};
+use ropewalk::proto::description::quote_string_argument;
 use ropewalk::{Address, Error, UnixDatagramBinding, UnixDatagramDestination};
 
 use crate::datagram_script::DatagramScript;
@@ -14,6 +16,22 @@ use crate::waiting::iterate_until;
 use crate::{count_turns, run, specifications};
 
 specifications! { unix_datagrams;
+    fn endpoints_for_datagrams_have_paths(subject: &Subject) {
+        // The description of a client may have a name of its own, so that the server can answer.
+        let (reactor, paths) = (subject.reactor(), [subject.unix_path(), subject.unix_path()]);
+        let [server, own] = paths.each_ref().map(|path| quote_string_argument(&path.to_string_lossy()).into_owned());
+        let endpoint = datagram_server_from_string(&reactor, &format!("unix-datagram:{server}:mode=600")).unwrap();
+        endpoint.open(&reactor, Box::new(DatagramScript::echo())).try_result().unwrap().unwrap();
+        assert_eq!(std::fs::metadata(&paths[0]).unwrap().permissions().mode() & 0o777, 0o600);
+        let description = format!("unix-datagram:{server}:bind_address={own}");
+        let (endpoint, script) = (datagram_client_from_string(&reactor, &description).unwrap(), DatagramScript::new());
+        let client = endpoint.open(&reactor, Box::new(script.clone())).try_result().unwrap().unwrap();
+        assert_eq!(client.host(), Address::Unix(paths[1].as_path().into()));
+        client.write(b"hello").unwrap();
+        iterate_until(&reactor, script.has(1));
+        assert_eq!(script.received(), [b"hello"]);
+    }
+
     fn a_bound_client_gets_an_answer(subject: &Subject) {
         // connectUNIXDatagram(bindAddress=...).
         let (reactor, server, client) = (subject.reactor(), subject.unix_path(), subject.unix_path());

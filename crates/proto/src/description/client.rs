@@ -161,7 +161,7 @@ pub(super) const KINDS: &[Kind<ClientDescription>] = &[
     (serial::SHAPE, |arguments| serial::read(arguments).map(ClientDescription::Serial)),
 ];
 
-const PORT: &str = "a number from 1 to 65535";
+pub(super) const PORT: &str = "a number from 1 to 65535";
 const SECONDS: &str = "a number of seconds above 0";
 
 impl ClientDescription {
@@ -228,18 +228,18 @@ fn write_timeout(f: &mut fmt::Formatter<'_>, timeout: Duration) -> fmt::Result {
     }
 }
 
-fn write_bind_address(f: &mut fmt::Formatter<'_>, address: Option<&impl fmt::Display>) -> fmt::Result {
+pub(super) fn write_bind_address(f: &mut fmt::Formatter<'_>, address: Option<&impl fmt::Display>) -> fmt::Result {
     match address {
         Some(address) => write!(f, ":bind_address={}", quote_string_argument(&address.to_string())),
         None => Ok(()),
     }
 }
 
-fn host(value: &str) -> Option<String> {
+pub(super) fn host(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-fn connectable(value: &str) -> Option<u16> {
+pub(super) fn connectable(value: &str) -> Option<u16> {
     port(value).filter(|&port| port != 0)
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::arguments::{port, read_known};
-use super::{Description, ZonedIp, client, quote_string_argument, server};
+use super::{Description, ZonedIp, client, datagram, quote_string_argument, server};
 
 /// The port in the examples of error messages.
 const EXAMPLE_PORT: u16 = 8000;
@@ -18,7 +18,7 @@ pub(super) enum Side {
 impl Side {
     /// Returns the side with this name in error messages.
     pub(super) fn named(name: &str) -> Side {
-        if name == "client" { Side::Client } else { Side::Server }
+        if name.ends_with("client") { Side::Client } else { Side::Server }
     }
 }
 
@@ -27,28 +27,58 @@ impl Side {
 pub(super) fn of_unknown_type(side: Side, description: &Description, known: &[&str]) -> Option<String> {
     let (name, text) = (&description.name().value, description.text());
     let is_known = |name: &str| known.contains(&name);
-    if let Some(correct) = of_address(side, "tcp", text).filter(|_| is_known("tcp")) {
+    let first_known = |names: &[&'static str]| names.iter().copied().find(|name| is_known(name));
+    if let Some(correct) = first_known(&["tcp", "udp"]).and_then(|name| of_address(side, name, text)) {
         return Some(correct);
     }
-    let bare = match name.as_bytes() {
-        [b'0'..=b'9', ..] if port(name).is_some() && side == Side::Server => Some("tcp"),
-        _ if side == Side::Client && name.starts_with("/dev/tty") => Some("serial"),
-        [b'/', ..] | [b'.', b'/', ..] | [b'@', _, ..] => Some("unix"),
-        _ => None,
+    let bare: &[&str] = match name.as_bytes() {
+        [b'0'..=b'9', ..] if port(name).is_some() && side == Side::Server => &["tcp", "udp"],
+        _ if name.starts_with("/dev/tty") => &["serial"],
+        [b'/', ..] | [b'.', b'/', ..] | [b'@', _, ..] => &["unix", "unix-datagram"],
+        _ => &[],
     };
-    if let Some(missing) = bare.filter(|missing| is_known(missing)) {
+    if let Some(missing) = first_known(bare) {
         return accepted(side, format!("{missing}:{text}"));
     }
+    if let Some(counterpart) = counterpart(name).filter(|counterpart| is_known(counterpart)) {
+        return with_name(side, description, counterpart);
+    }
     let near = nearest(name, known)?;
-    let whole = description.rest().and_then(|(_, rest)| accepted(side, format!("{near}:{rest}")));
-    Some(whole.unwrap_or_else(|| near.to_owned()))
+    with_name(side, description, near)
 }
 
-/// Returns the correction of a `tcp` or `tcp6` description whose arguments are wrong: an address in the order that
+/// Returns the description with another type, or that type alone if the arguments do not fit it.
+fn with_name(side: Side, description: &Description, name: &str) -> Option<String> {
+    let whole = description.rest().and_then(|(_, rest)| accepted(side, format!("{name}:{rest}")));
+    Some(whole.unwrap_or_else(|| name.to_owned()))
+}
+
+/// The endpoint types of streams, each with the type for datagrams between the same kinds of addresses.
+const COUNTERPARTS: [(&str, &str); 3] = [("tcp", "udp"), ("tcp6", "udp"), ("unix", "unix-datagram")];
+
+/// Returns the type of the other transport that has the same kind of addresses.
+fn counterpart(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let mut pairs = COUNTERPARTS.into_iter();
+    pairs.find_map(|(stream, datagram)| match &*name {
+        name if name == stream => Some(datagram),
+        name if name == datagram => Some(stream),
+        _ => None,
+    })
+}
+
+/// Returns the transport of a built-in type that is missing in `known`, if `known` has its counterpart.
+pub(super) fn of_other_transport(name: &str, known: &[&str]) -> Option<&'static str> {
+    counterpart(name).filter(|counterpart| known.contains(counterpart))?;
+    let is_datagram = datagram::SERVER_KINDS.iter().any(|(shape, _)| shape.name.eq_ignore_ascii_case(name));
+    Some(if is_datagram { "datagrams" } else { "streams" })
+}
+
+/// Returns the correction of a `tcp`, `tcp6` or `udp` description whose arguments are wrong: an address in the order that
 /// other programs use, or a name as the interface.
 pub(super) fn of_arguments(side: Side, description: &Description) -> Option<String> {
     let name = description.name().value.to_ascii_lowercase();
-    let (_, rest) = description.rest().filter(|_| ["tcp", "tcp6"].contains(&&*name))?;
+    let (_, rest) = description.rest().filter(|_| ["tcp", "tcp6", "udp"].contains(&&*name))?;
     let is_named = || description.text().contains("interface=localhost");
     of_address(side, &name, rest)
         .or_else(|| is_named().then(|| description.text().replace("=localhost", "=127.0.0.1")))
@@ -58,17 +88,24 @@ pub(super) fn of_arguments(side: Side, description: &Description) -> Option<Stri
 /// Returns `text` if its type accepts it. Only the built-in types are asked.
 fn accepted(side: Side, text: String) -> Option<String> {
     let description = text.parse().ok()?;
-    let is_accepted = match side {
-        Side::Server => read_known(&description, server::KINDS).is_none_or(|outcome| outcome.is_ok()),
-        Side::Client => read_known(&description, client::KINDS).is_none_or(|outcome| outcome.is_ok()),
+    let outcomes = match side {
+        Side::Server => [
+            read_known(&description, server::KINDS).map(|outcome| outcome.is_ok()),
+            read_known(&description, datagram::SERVER_KINDS).map(|outcome| outcome.is_ok()),
+        ],
+        Side::Client => [
+            read_known(&description, client::KINDS).map(|outcome| outcome.is_ok()),
+            read_known(&description, datagram::CLIENT_KINDS).map(|outcome| outcome.is_ok()),
+        ],
     };
-    is_accepted.then_some(text)
+    outcomes.into_iter().flatten().all(|is_accepted| is_accepted).then_some(text)
 }
 
 /// Returns the description of an address as other programs write it: `8000`, `127.0.0.1:8000`, `[::1]:8000`, `*:8000`,
 /// `localhost:8000` or `http://127.0.0.1:8000/`. An address without a port gets the port of the examples.
 fn of_address(side: Side, name: &str, text: &str) -> Option<String> {
-    let text = ["http://", "https://", "tcp://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    let text =
+        ["http://", "https://", "tcp://", "udp://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
     let text = text.strip_suffix('/').unwrap_or(text);
     if let Some(port) = port(text) {
         return of_host(side, name, "localhost", port);
@@ -98,8 +135,10 @@ fn of_address(side: Side, name: &str, text: &str) -> Option<String> {
 fn of_host(side: Side, name: &str, host: &str, port: u16) -> Option<String> {
     let address = if host == "localhost" { "127.0.0.1" } else { host };
     let address: Option<ZonedIp> = ZonedIp::parse(address);
-    // tcp6 takes no IPv4 address.
-    let name = if address.as_ref().is_some_and(|address| address.ip.is_ipv4()) { "tcp" } else { name };
+    // No answer to a datagram tells that only one of the addresses of localhost is served.
+    let host = if host == "localhost" && name == "udp" { "127.0.0.1" } else { host };
+    let is_ipv4 = address.as_ref().is_some_and(|address| address.ip.is_ipv4());
+    let name = if is_ipv4 && name == "tcp6" { "tcp" } else { name };
     let text = match (side, address) {
         (Side::Server, Some(address)) => {
             format!("{name}:{port}:interface={}", quote_string_argument(&address.to_string()))
@@ -175,6 +214,11 @@ mod tests {
             ("tcp:80:interface=localhost:backlog=5", "tcp:80:interface=127.0.0.1:backlog=5"),
             ("[fe80::1%3]:80", r"tcp:80:interface=fe80\:\:1%3"),
             ("127.0.0.1:0", "tcp:0:interface=127.0.0.1"),
+            ("udp:53:interface=127.0.0.1", "tcp:53:interface=127.0.0.1"),
+            ("UDP:53", "tcp:53"),
+            ("udp:eighty", "tcp"),
+            ("unix-datagram:/run/x:mode=600", "unix:/run/x:mode=600"),
+            ("/dev/ttyUSB0:115200", "serial:/dev/ttyUSB0:115200"),
         ];
         for (text, correct) in servers {
             assert_eq!(correction_of(Side::Server, text).as_deref(), Some(correct), "{text}");
@@ -202,11 +246,11 @@ mod tests {
 
     #[test]
     fn an_unlikely_mistake_is_not_corrected() {
-        for text in ["udp:80", "65536", "localhost", "é:80", "x", "example.com:80", "tcp:eighty", "tcp:65536", "fd:x"]
+        for text in ["ipx:80", "65536", "localhost", "é:80", "x", "example.com:80", "tcp:eighty", "tcp:65536", "fd:x"]
         {
             assert_eq!(correction_of(Side::Server, text), None, "{text}");
         }
-        assert_eq!(correction_of(Side::Client, "udp:80"), None);
+        assert_eq!(correction_of(Side::Client, "ipx:80"), None);
         // The correction would be refused too.
         for text in ["0", "127.0.0.1:0", "tcp:0", "tcp:h.example:0", "localhost:0", "/run/x:mode=600"] {
             assert_eq!(correction_of(Side::Client, text), None, "{text}");

@@ -42,8 +42,9 @@ impl DescriptionError {
 
     /// Creates the error for a description with an unknown endpoint type.
     ///
-    /// `side` is `server` or `client`, `known` are the names of the existing types, and `example` is a correct
-    /// description. The message suggests a correction if the mistake is a likely one.
+    /// `side` is `server` or `client`, perhaps behind another word. `known` are the names of the existing types, and
+    /// `example` is a correct description. The message suggests a correction if the mistake is a likely one, such as a
+    /// type for datagrams instead of one for streams.
     ///
     /// ```
     /// use ropewalk_proto::description::{Description, DescriptionError};
@@ -51,6 +52,11 @@ impl DescriptionError {
     /// let description: Description = "tpc:80".parse()?;
     /// let error = DescriptionError::unknown_name(&description, "server", ["tcp", "unix"], "tcp:8000");
     /// let message = "unknown server endpoint type 'tpc': expected one of tcp, unix (did you mean tcp:80?)";
+    /// assert_eq!(error.to_string(), message);
+    ///
+    /// let description: Description = "udp:80".parse()?;
+    /// let error = DescriptionError::unknown_name(&description, "server", ["tcp", "unix"], "tcp:8000");
+    /// let message = "server endpoint type 'udp' is for datagrams: expected one of tcp, unix (did you mean tcp:80?)";
     /// assert_eq!(error.to_string(), message);
     /// # Ok::<(), DescriptionError>(())
     /// ```
@@ -62,12 +68,17 @@ impl DescriptionError {
     ) -> DescriptionError {
         let name = description.name();
         let known: Vec<_> = known.into_iter().collect();
-        let hint = match correction::of_unknown_type(Side::named(side), description, &known) {
-            Some(correct) => format!("did you mean {}?", Printable(&correct)),
+        let correct = correction::of_unknown_type(Side::named(side), description, &known);
+        let hint = match &correct {
+            Some(correct) => format!("did you mean {}?", Printable(correct)),
             None => format!("for example {example}"),
         };
-        let (name_text, known) = (Quoted(&name.value), known.join(", "));
-        let message = format!("unknown {side} endpoint type {name_text}: expected one of {known} ({hint})");
+        let name_text = Quoted(&name.value);
+        let fault = match correction::of_other_transport(&name.value, &known) {
+            Some(transport) => format!("{side} endpoint type {name_text} is for {transport}"),
+            None => format!("unknown {side} endpoint type {name_text}"),
+        };
+        let message = format!("{fault}: expected one of {} ({hint})", known.join(", "));
         DescriptionError::new(name.offset, message)
     }
 

@@ -12,13 +12,15 @@
 //! [`quote_string_argument`] adds these escapes.
 //!
 //! [`Description`] implements this grammar for any endpoint type. [`ServerDescription`] and [`ClientDescription`] know
-//! the built-in types. They check the arguments and return them with their types.
+//! the built-in types of streams, and [`DatagramServerDescription`] and [`DatagramClientDescription`] those of datagram
+//! ports. They check the arguments and return them with their types.
 //!
 //! Source: `serverFromString`, `clientFromString` and `quoteStringArgument` of twisted.internet.endpoints.
 
 mod arguments;
 mod client;
 mod correction;
+mod datagram;
 mod error;
 mod serial;
 mod server;
@@ -30,6 +32,9 @@ use std::str::FromStr;
 
 pub use arguments::{Arguments, Shape};
 pub use client::{ClientDescription, Tcp6Client, TcpClient, UnixClient};
+pub use datagram::{
+    DatagramClientDescription, DatagramServerDescription, UdpClient, UdpServer, UnixDatagramClient, UnixDatagramServer,
+};
 pub use error::DescriptionError;
 pub use serial::SerialDescription;
 pub use server::{

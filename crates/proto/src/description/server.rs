@@ -7,12 +7,12 @@ use std::str::FromStr;
 use super::arguments::{
     Arguments, Kind, Shape, backlog, interface, number, port, read, switch, unix_address, unix_text,
 };
-use super::{Description, DescriptionError, ZonedIp, quote_string_argument};
+use super::{Description, DescriptionError, SerialDescription, ZonedIp, quote_string_argument, serial};
 use crate::escape::Quoted;
 use crate::{Address, DEFAULT_BACKLOG};
 
 /// The default permission bits of a UNIX socket's file.
-const MODE: u32 = 0o666;
+pub(super) const MODE: u32 = 0o666;
 
 /// A description of where to listen, with checked and typed arguments.
 ///
@@ -24,6 +24,7 @@ const MODE: u32 = 0o666;
 /// | `systemd:[INET\|INET6\|UNIX][:index=0\|name=NAME]` | a listening socket of a service manager |
 /// | `fd:NUMBER` | a listening socket that this process inherited |
 /// | `stdio:` | standard input and output, as one connection |
+/// | `serial:DEVICE[:speed=9600][...]` | a serial port, as one connection; for its other settings see [`SerialDescription`] |
 ///
 /// The arguments of `tcp`, `tcp6` and `unix` may also be given without keys, in this order, except `reuse_port`. With
 /// port 0 the system chooses a port.
@@ -50,6 +51,8 @@ pub enum ServerDescription {
     Fd(FdServer),
     /// `stdio:`
     Stdio,
+    /// `serial:`
+    Serial(SerialDescription),
 }
 
 /// The arguments of a `tcp:` server.
@@ -268,9 +271,11 @@ pub(super) const KINDS: &[Kind<ServerDescription>] = &[
         fd(arguments).map(ServerDescription::Fd)
     }),
     (Shape { name: "stdio", usage: "stdio:", parameters: &[], positional_max: 0 }, |_| Ok(ServerDescription::Stdio)),
+    (serial::SHAPE, |arguments| serial::read(arguments).map(ServerDescription::Serial)),
 ];
 
-const PORT: &str = "a number from 0 to 65535";
+pub(super) const PORT: &str = "a number from 0 to 65535";
+pub(super) const MODE_RANGE: &str = "an octal number from 0 to 777";
 const BACKLOG_RANGE: &str = "a number from 0 to 2147483647";
 
 impl ServerDescription {
@@ -346,6 +351,7 @@ impl fmt::Display for ServerDescription {
             }
             ServerDescription::Fd(fd) => write!(f, "fd:{}", fd.number),
             ServerDescription::Stdio => f.write_str("stdio:"),
+            ServerDescription::Serial(serial) => serial.fmt(f),
         }
     }
 }
@@ -380,7 +386,7 @@ fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Server, DescriptionError> {
 fn unix(arguments: &Arguments<'_>) -> Result<UnixServer, DescriptionError> {
     Ok(UnixServer {
         address: arguments.required("path", "a path or @NAME", unix_address)?,
-        mode: arguments.optional("mode", "an octal number from 0 to 777", mode)?.unwrap_or(MODE),
+        mode: arguments.optional("mode", MODE_RANGE, mode)?.unwrap_or(MODE),
         backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(DEFAULT_BACKLOG),
         lockfile: arguments.optional("lockfile", "0 or 1", switch)?.unwrap_or(true),
     })
@@ -411,7 +417,7 @@ fn domain(value: &str) -> Option<SocketDomain> {
         .find(|domain| domain.to_string().eq_ignore_ascii_case(value))
 }
 
-fn mode(value: &str) -> Option<u32> {
+pub(super) fn mode(value: &str) -> Option<u32> {
     let octal = value.bytes().all(|byte| byte.is_ascii_digit());
     octal.then(|| u32::from_str_radix(value, 8).ok()).flatten().filter(|&mode| mode <= 0o777)
 }
@@ -489,13 +495,13 @@ mod tests {
     fn an_error_names_the_fault_with_the_expected_form() {
         let cases = [
             (
-                "udp:1",
-                "unknown server endpoint type 'udp': expected one of tcp, tcp6, unix, systemd, fd, stdio \
+                "ipx:1",
+                "unknown server endpoint type 'ipx': expected one of tcp, tcp6, unix, systemd, fd, stdio, serial \
                  (for example tcp:8000:interface=127.0.0.1)",
             ),
             (
                 "8000",
-                "unknown server endpoint type '8000': expected one of tcp, tcp6, unix, systemd, fd, stdio \
+                "unknown server endpoint type '8000': expected one of tcp, tcp6, unix, systemd, fd, stdio, serial \
                  (did you mean tcp:8000:interface=127.0.0.1?)",
             ),
             ("tcp", "missing port in 'tcp': expected tcp:PORT[:interface=IP][:backlog=N][:reuse_port=0]"),

@@ -32,10 +32,17 @@
 //! | [`TcpServerEndpoint`]: `tcp:`, `tcp6:` | [`TcpClientEndpoint`]: `tcp:`, `tcp6:` |
 //! | [`UnixServerEndpoint`]: `unix:` | [`UnixClientEndpoint`]: `unix:` |
 //! | [`AdoptedServerEndpoint`]: `systemd:`, `fd:` | |
-//! | | [`SerialPortEndpoint`]: `serial:` |
+//! | [`SerialPortEndpoint`]: `serial:` | [`SerialPortEndpoint`]: `serial:` |
 //! | [`StdioServerEndpoint`]: `stdio:` | |
 //! | | [`ProcessClientEndpoint`]: `process:` |
 //! | [`HaproxyServerEndpoint`]: `haproxy:` before another description | |
+//!
+//! Datagram ports have endpoints of their own, the implementations of [`DatagramEndpoint`]:
+//!
+//! | server | client |
+//! |---|---|
+//! | [`UdpServerEndpoint`]: `udp:` | [`UdpClientEndpoint`]: `udp:` |
+//! | [`UnixDatagramServerEndpoint`]: `unix-datagram:` | [`UnixDatagramClientEndpoint`]: `unix-datagram:` |
 //!
 //! The book's chapter on endpoints lists all types and their arguments. The grammar is in
 //! [`description`](crate::proto::description). [`Endpoints`] registers custom types.
@@ -45,13 +52,16 @@
 
 mod adopted;
 mod connecting;
+mod datagrams;
 mod haproxy;
 mod process;
 mod registry;
 mod serial;
 mod stdio;
 mod tcp;
+mod udp;
 mod unix;
+mod unix_datagram;
 
 use std::rc::Rc;
 
@@ -64,13 +74,16 @@ use crate::protocols::{Factory, Protocol};
 use crate::transports::{Port, Transport};
 
 pub use adopted::AdoptedServerEndpoint;
+pub use datagrams::{DatagramEndpoint, datagram_client_from_string, datagram_server_from_string};
 pub use haproxy::HaproxyServerEndpoint;
 pub use process::ProcessClientEndpoint;
 pub use registry::Endpoints;
 pub use serial::SerialPortEndpoint;
 pub use stdio::StdioServerEndpoint;
 pub use tcp::{TcpClientEndpoint, TcpServerEndpoint};
+pub use udp::{UdpClientEndpoint, UdpServerEndpoint};
 pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
+pub use unix_datagram::{UnixDatagramClientEndpoint, UnixDatagramServerEndpoint};
 
 /// An endpoint to listen on.
 ///

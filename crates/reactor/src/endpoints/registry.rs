@@ -1,5 +1,5 @@
 //! The registry of endpoint types: `IStreamServerEndpointStringParser` and
-//! `IStreamClientEndpointStringParserWithReactor`.
+//! `IStreamClientEndpointStringParserWithReactor`, and the same for datagram ports.
 //!
 //! To add a prefix to this crate, copy `haproxy`: a parser function here, and one line in [`Endpoints::new`]. Programs
 //! register parsers with [`Endpoints::register_server`]. The plain types (`tcp`, `unix`, `fd` ...) are listed in
@@ -12,7 +12,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ropewalk_proto::description::{ClientDescription, Description, DescriptionError, ServerDescription};
+use ropewalk_proto::description::{
+    ClientDescription, DatagramClientDescription, DatagramServerDescription, Description, DescriptionError,
+    ServerDescription,
+};
 
 use super::adopted::AdoptedServerEndpoint;
 use super::haproxy::HaproxyServerEndpoint;
@@ -20,8 +23,10 @@ use super::process::ProcessClientEndpoint;
 use super::serial::SerialPortEndpoint;
 use super::stdio::StdioServerEndpoint;
 use super::tcp::{TcpClientEndpoint, TcpServerEndpoint};
+use super::udp::{UdpClientEndpoint, UdpServerEndpoint};
 use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
-use super::{StreamClientEndpoint, StreamServerEndpoint};
+use super::unix_datagram::{UnixDatagramClientEndpoint, UnixDatagramServerEndpoint};
+use super::{DatagramEndpoint, StreamClientEndpoint, StreamServerEndpoint};
 use crate::kernel::Reactor;
 use crate::processes::Command;
 
@@ -60,6 +65,8 @@ const ENCLOSING_MAX: usize = 16;
 struct Registry {
     servers: Parsers<dyn StreamServerEndpoint>,
     clients: Parsers<dyn StreamClientEndpoint>,
+    datagram_servers: Parsers<dyn DatagramEndpoint>,
+    datagram_clients: Parsers<dyn DatagramEndpoint>,
     /// The number of nested descriptions that are being parsed.
     depth: Cell<usize>,
 }
@@ -94,6 +101,8 @@ impl Endpoints {
         let endpoints = Endpoints(Rc::new(Registry {
             servers: Parsers::new("server", "tcp:8000:interface=127.0.0.1"),
             clients: Parsers::new("client", "tcp:localhost:8000"),
+            datagram_servers: Parsers::new("datagram server", "udp:8000:interface=127.0.0.1"),
+            datagram_clients: Parsers::new("datagram client", "udp:127.0.0.1:8000"),
             depth: Cell::default(),
         }));
         for name in ServerDescription::names() {
@@ -104,6 +113,12 @@ impl Endpoints {
             endpoints.register_client(name, |_, description| described_client(description));
         }
         endpoints.register_client("process", |_, description| process(description));
+        for name in DatagramServerDescription::names() {
+            endpoints.register_datagram_server(name, |_, description| described_datagram_server(description));
+        }
+        for name in DatagramClientDescription::names() {
+            endpoints.register_datagram_client(name, |_, description| described_datagram_client(description));
+        }
         endpoints
     }
 
@@ -152,6 +167,57 @@ impl Endpoints {
         self.0.clients.register(name, Rc::new(parser));
     }
 
+    /// Registers `parser` for datagram servers whose descriptions begin with `name:`. `parser` replaces an earlier
+    /// parser of that name.
+    ///
+    /// The parser also gets this registry, so that it can parse a nested description. Names ignore the case of ASCII
+    /// letters.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::UdpBinding;
+    /// use ropewalk::endpoints::{Endpoints, UdpServerEndpoint};
+    ///
+    /// let endpoints = Endpoints::new();
+    /// endpoints.register_datagram_server("dns", |_, _| {
+    ///     let binding = UdpBinding::everywhere(53).details_where_available();
+    ///     Ok(Rc::new(UdpServerEndpoint::new(binding).expect("a binding is an address")))
+    /// });
+    /// assert!(endpoints.datagram_server("dns:").is_ok());
+    /// assert!(endpoints.datagram_server_names().contains(&"dns".to_owned()));
+    /// assert!(endpoints.server("dns:").is_err());
+    /// ```
+    pub fn register_datagram_server(
+        &self,
+        name: &str,
+        parser: impl Fn(&Endpoints, &Description) -> Result<Rc<dyn DatagramEndpoint>, DescriptionError> + 'static,
+    ) {
+        self.0.datagram_servers.register(name, Rc::new(parser));
+    }
+
+    /// Registers `parser` for datagram clients whose descriptions begin with `name:`. `parser` replaces an earlier
+    /// parser of that name.
+    ///
+    /// The parser also gets this registry, so that it can parse a nested description. Names ignore the case of ASCII
+    /// letters.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::endpoints::{Endpoints, UdpClientEndpoint};
+    ///
+    /// let endpoints = Endpoints::new();
+    /// endpoints.register_datagram_client("dns", |_, _| Ok(Rc::new(UdpClientEndpoint::new("ns.example.org", 53))));
+    /// assert!(endpoints.datagram_client("dns:").is_ok());
+    /// assert!(endpoints.datagram_client_names().contains(&"dns".to_owned()));
+    /// ```
+    pub fn register_datagram_client(
+        &self,
+        name: &str,
+        parser: impl Fn(&Endpoints, &Description) -> Result<Rc<dyn DatagramEndpoint>, DescriptionError> + 'static,
+    ) {
+        self.0.datagram_clients.register(name, Rc::new(parser));
+    }
+
     /// Parses `description` into a server endpoint.
     ///
     /// # Errors
@@ -168,6 +234,22 @@ impl Endpoints {
         self.0.clients.parse(self, description)
     }
 
+    /// Parses `description` into the endpoint of a datagram server.
+    ///
+    /// # Errors
+    /// The errors of [`datagram_server_from_string`](super::datagram_server_from_string).
+    pub fn datagram_server(&self, description: &str) -> Result<Rc<dyn DatagramEndpoint>, DescriptionError> {
+        self.0.datagram_servers.parse(self, description)
+    }
+
+    /// Parses `description` into the endpoint of a datagram client.
+    ///
+    /// # Errors
+    /// The errors of [`datagram_client_from_string`](super::datagram_client_from_string).
+    pub fn datagram_client(&self, description: &str) -> Result<Rc<dyn DatagramEndpoint>, DescriptionError> {
+        self.0.datagram_clients.parse(self, description)
+    }
+
     /// Returns the names of the server types, in alphabetical order.
     pub fn server_names(&self) -> Vec<String> {
         self.0.servers.names()
@@ -177,6 +259,16 @@ impl Endpoints {
     pub fn client_names(&self) -> Vec<String> {
         self.0.clients.names()
     }
+
+    /// Returns the names of the datagram server types, in alphabetical order.
+    pub fn datagram_server_names(&self) -> Vec<String> {
+        self.0.datagram_servers.names()
+    }
+
+    /// Returns the names of the datagram client types, in alphabetical order.
+    pub fn datagram_client_names(&self) -> Vec<String> {
+        self.0.datagram_clients.names()
+    }
 }
 
 impl std::fmt::Debug for Endpoints {
@@ -184,6 +276,8 @@ impl std::fmt::Debug for Endpoints {
         f.debug_struct("Endpoints")
             .field("servers", &self.server_names())
             .field("clients", &self.client_names())
+            .field("datagram_servers", &self.datagram_server_names())
+            .field("datagram_clients", &self.datagram_client_names())
             .finish()
     }
 }
@@ -253,6 +347,7 @@ fn described_server(description: &Description) -> Parsed<dyn StreamServerEndpoin
         ServerDescription::Systemd(systemd) => Ok(Rc::new(AdoptedServerEndpoint::from(&systemd))),
         ServerDescription::Fd(fd) => Ok(Rc::new(AdoptedServerEndpoint::from(&fd))),
         ServerDescription::Stdio => Ok(Rc::new(StdioServerEndpoint)),
+        ServerDescription::Serial(serial) => Ok(Rc::new(SerialPortEndpoint::from(&serial))),
         other => Err(unsupported(&other)),
     }
 }
@@ -263,6 +358,22 @@ fn described_client(description: &Description) -> Parsed<dyn StreamClientEndpoin
         ClientDescription::Tcp6(tcp) => Ok(Rc::new(TcpClientEndpoint::from(&tcp))),
         ClientDescription::Unix(unix) => Ok(Rc::new(UnixClientEndpoint::from(&unix))),
         ClientDescription::Serial(serial) => Ok(Rc::new(SerialPortEndpoint::from(&serial))),
+        other => Err(unsupported(&other)),
+    }
+}
+
+fn described_datagram_server(description: &Description) -> Parsed<dyn DatagramEndpoint> {
+    match DatagramServerDescription::try_from(description)? {
+        DatagramServerDescription::Udp(udp) => Ok(Rc::new(UdpServerEndpoint::from(&udp))),
+        DatagramServerDescription::UnixDatagram(unix) => Ok(Rc::new(UnixDatagramServerEndpoint::from(&unix))),
+        other => Err(unsupported(&other)),
+    }
+}
+
+fn described_datagram_client(description: &Description) -> Parsed<dyn DatagramEndpoint> {
+    match DatagramClientDescription::try_from(description)? {
+        DatagramClientDescription::Udp(udp) => Ok(Rc::new(UdpClientEndpoint::from(&udp))),
+        DatagramClientDescription::UnixDatagram(unix) => Ok(Rc::new(UnixDatagramClientEndpoint::from(&unix))),
         other => Err(unsupported(&other)),
     }
 }
@@ -324,15 +435,31 @@ mod tests {
     fn an_unknown_name_lists_the_known_types() {
         let endpoints = Endpoints::new();
         endpoints.register_client("custom", |endpoints, _| endpoints.client("tcp:localhost:1"));
-        let error = endpoints.client("udp:1").err().unwrap();
+        let error = endpoints.client("ipx:1").err().unwrap();
         assert_eq!(error.offset(), 0);
         assert_eq!(
             error.to_string(),
-            "unknown client endpoint type 'udp': expected one of custom, process, serial, tcp, tcp6, unix (for example tcp:localhost:8000)"
+            "unknown client endpoint type 'ipx': expected one of custom, process, serial, tcp, tcp6, unix (for example tcp:localhost:8000)"
         );
         assert!(
-            server_error(&endpoints, "udp:1")
-                .contains("expected one of fd, haproxy, stdio, systemd, tcp, tcp6, unix (for example tcp:8000")
+            server_error(&endpoints, "ipx:1")
+                .contains("expected one of fd, haproxy, serial, stdio, systemd, tcp, tcp6, unix (for example tcp:8000")
+        );
+    }
+
+    #[test]
+    fn a_type_of_the_other_transport_is_named() {
+        let endpoints = Endpoints::new();
+        assert_eq!(
+            server_error(&endpoints, "haproxy:udp:53"),
+            "server endpoint type 'udp' is for datagrams: expected one of fd, haproxy, serial, stdio, systemd, tcp, tcp6, \
+             unix (did you mean tcp:53?)"
+        );
+        let error = endpoints.datagram_client("tcp:ns.example:53").err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "datagram client endpoint type 'tcp' is for streams: expected one of udp, unix-datagram (did you mean \
+             udp:ns.example:53?)"
         );
     }
 

@@ -106,7 +106,7 @@ impl Place {
 
 /// # Errors
 /// [`Error::InvalidAddress`] if no network interface has the name of the zone.
-fn socket_address<A>(address: &ZonedIp<A>, port: u16) -> Result<SocketAddr>
+pub(super) fn socket_address<A>(address: &ZonedIp<A>, port: u16) -> Result<SocketAddr>
 where
     A: Copy + Into<IpAddr> + std::fmt::Display,
 {

@@ -1,5 +1,6 @@
 //! IReactorUDP: datagrams over IPv4 and IPv6.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ropewalk_proto::Address;
@@ -111,6 +112,8 @@ pub struct UdpBinding {
     peer: Option<SocketAddr>,
     is_shared: bool,
     dual_stack: bool,
+    /// Whether the port opens without details on a system that has none.
+    may_lack_details: bool,
     options: DatagramOptions,
 }
 
@@ -123,6 +126,7 @@ impl UdpBinding {
             peer: None,
             is_shared: false,
             dual_stack: true,
+            may_lack_details: false,
             options: DatagramOptions::default(),
         }
     }
@@ -180,6 +184,32 @@ impl UdpBinding {
     pub fn details(mut self) -> UdpBinding {
         self.options = self.options.details();
         self
+    }
+
+    /// Makes the details of each datagram known on systems that have them: Linux. Other systems ignore this option.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use ropewalk::{Datagram, DatagramPort, DatagramProtocol, Reactor, UdpBinding};
+    ///
+    /// struct Echo;
+    ///
+    /// impl DatagramProtocol for Echo {
+    ///     fn datagram_received(&mut self, port: &DatagramPort, datagram: &Datagram<'_>) {
+    ///         // Without details the system chooses the address from which the answer leaves.
+    ///         let _ = port.write_from(datagram.data, datagram.from, datagram.local);
+    ///     }
+    /// }
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.listen_udp(UdpBinding::everywhere(0).details_where_available(), Echo)?;
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    #[must_use]
+    pub fn details_where_available(mut self) -> UdpBinding {
+        self.may_lack_details = true;
+        self.details()
     }
 
     /// Sets the size of the receive buffer: [`DatagramOptions::receive_buffer`].
@@ -242,13 +272,50 @@ impl Reactor {
     {
         self.require(Interface::Udp)?;
         let binding = binding.try_into()?;
-        let opened = match self.open_datagrams(binding.spec(binding.address)) {
+        let opened = match self.open_udp(&binding, binding.address) {
             Err(Error::CannotListen(_, cause)) if binding.may_use_ipv4 && is_family_missing(&cause) => {
-                self.open_datagrams(binding.spec((Ipv4Addr::UNSPECIFIED, binding.address.port()).into()))?
+                self.open_udp(&binding, (Ipv4Addr::UNSPECIFIED, binding.address.port()).into())?
             }
             outcome => outcome?,
         };
         DatagramPort::begin(self, opened, Box::new(protocol))
+    }
+
+    /// Opens a UDP port by the first of `bindings`, all of which have a peer, for which that is possible.
+    ///
+    /// # Errors
+    /// [`Error::NoneOfSeveral`], or the error of the only binding.
+    pub(crate) fn connect_udp(
+        &self,
+        bindings: &[UdpBinding],
+        protocol: Box<dyn DatagramProtocol>,
+    ) -> Result<DatagramPort> {
+        self.require(Interface::Udp)?;
+        let mut failures = Vec::new();
+        for binding in bindings {
+            let peer = Address::Inet(binding.peer.unwrap_or(binding.address));
+            match self.open_udp(binding, binding.address) {
+                Ok(opened) => return DatagramPort::begin(self, opened, protocol),
+                Err(error) => failures.push((peer.clone(), not_connected(peer, error))),
+            }
+        }
+        match &failures[..] {
+            [(_, only)] => Err(only.clone()),
+            _ => Err(Error::NoneOfSeveral(failures.into())),
+        }
+    }
+
+    /// Opens a UDP socket at `address`, without details if the system has none and `binding` can do without them.
+    fn open_udp(&self, binding: &UdpBinding, address: SocketAddr) -> Result<Opened> {
+        let spec = binding.spec(address);
+        match self.open_datagrams(spec.clone()) {
+            Err(Error::CannotListen(_, cause))
+                if binding.may_lack_details && cause.kind() == ErrorKind::Unsupported =>
+            {
+                self.open_datagrams(DatagramSpec { details: false, ..spec })
+            }
+            outcome => outcome,
+        }
     }
 
     /// Takes over a datagram socket that another program has opened: adoptDatagramPort. UDP and UNIX sockets may be
@@ -299,5 +366,16 @@ impl Reactor {
         };
         let (key, host) = opened.map_err(|error| Error::cannot_listen(address(), error))?;
         Ok(Opened { key, host, most: spec.most, peer: spec.peer })
+    }
+}
+
+/// Returns the error of a port that was to be connected to `peer`.
+fn not_connected(peer: Address, error: Error) -> Error {
+    match error {
+        Error::CannotListen(_, cause) => match cause.kind() {
+            ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => Error::NoRoute(peer, cause),
+            _ => Error::Connect(peer, cause),
+        },
+        other => other,
     }
 }

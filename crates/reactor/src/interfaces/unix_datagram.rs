@@ -44,7 +44,10 @@ pub struct UnixDatagramBinding {
 impl UnixDatagramBinding {
     /// Creates a binding to `path` with the permissions 666.
     pub fn new(path: impl AsRef<Path>) -> UnixDatagramBinding {
-        let address = unix_address(path.as_ref());
+        UnixDatagramBinding::at(unix_address(path.as_ref()))
+    }
+
+    pub(crate) fn at(address: Address) -> UnixDatagramBinding {
         UnixDatagramBinding { address, mode: 0o666, options: DatagramOptions::default() }
     }
 
@@ -100,7 +103,11 @@ pub struct UnixDatagramDestination {
 impl UnixDatagramDestination {
     /// Creates a destination from a path.
     pub fn new(path: impl AsRef<Path>) -> UnixDatagramDestination {
-        UnixDatagramDestination { peer: unix_address(path.as_ref()), own: None, options: DatagramOptions::default() }
+        UnixDatagramDestination::at(unix_address(path.as_ref()))
+    }
+
+    pub(crate) fn at(peer: Address) -> UnixDatagramDestination {
+        UnixDatagramDestination { peer, own: None, options: DatagramOptions::default() }
     }
 
     /// Binds an address, so that the peer can answer: `bindAddress`. The options of `binding` do not apply.

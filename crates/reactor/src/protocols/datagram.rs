@@ -155,3 +155,37 @@ pub trait DatagramProtocol {
         std::any::type_name::<Self>()
     }
 }
+
+impl<P: DatagramProtocol + ?Sized> DatagramProtocol for Box<P> {
+    fn start_protocol(&mut self, port: &DatagramPort) {
+        (**self).start_protocol(port);
+    }
+
+    fn datagram_received(&mut self, port: &DatagramPort, datagram: &Datagram<'_>) {
+        (**self).datagram_received(port, datagram);
+    }
+
+    fn datagrams_received(&mut self, port: &DatagramPort, batch: Datagrams<'_>) {
+        (**self).datagrams_received(port, batch);
+    }
+
+    fn connection_refused(&mut self, port: &DatagramPort) {
+        (**self).connection_refused(port);
+    }
+
+    fn send_failed(&mut self, port: &DatagramPort, to: Option<&Address>, error: &Error) {
+        (**self).send_failed(port, to, error);
+    }
+
+    fn ready_to_send(&mut self, port: &DatagramPort) {
+        (**self).ready_to_send(port);
+    }
+
+    fn stop_protocol(&mut self) {
+        (**self).stop_protocol();
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        (**self).log_prefix()
+    }
+}
