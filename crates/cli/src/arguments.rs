@@ -12,8 +12,8 @@ use crate::foreign_options::ForeignOptions;
 use crate::process_options::Procmon;
 use crate::values::deserialize;
 use crate::values::{
-    IdleLimit, at_least_one, client_endpoint, duration, keep_alive_count, keep_alive_idle, keep_alive_interval,
-    seconds, server_endpoint,
+    IdleLimit, any_client_endpoint, any_server_endpoint, at_least_one, client_endpoint, duration, keep_alive_count,
+    keep_alive_idle, keep_alive_interval, seconds, server_endpoint,
 };
 
 /// The default endpoints of the small services and of `serve`.
@@ -35,6 +35,7 @@ Examples:
   ropewalk -r poll echo --listen tcp:7000      run echo on the reactor named poll
   ropewalk portforward --listen tcp:8000:interface=127.0.0.1 --to tcp:example.com:80
   ropewalk portforward --listen unix:/run/web.sock --to tcp:127.0.0.1:8080
+  ropewalk portforward --listen udp:5353:interface=127.0.0.1 --to udp:192.0.2.1:53
   printf 'hello\\n' | ropewalk connect tcp:localhost:8000    send input, print the answer
   ropewalk procmon -- python3 app.py           run a program, and start it again when it ends
   ropewalk --config services.toml --daemon     run several services in the background
@@ -46,6 +47,7 @@ Endpoints to listen on:
   systemd:[index=N|name=S]   socket passed by the service manager (socket activation)
   fd:NUMBER                  listening socket inherited as this file descriptor
   stdio:                     standard input and output (the program exits when they close)
+  serial:DEVICE[:speed=9600] serial port, as one connection (the program exits when it closes)
   haproxy:ENDPOINT           any of these, behind a load balancer that sends PROXY headers
 Endpoints to connect to:
   tcp:HOST:PORT[:timeout=30] TCP, to a host name or an IP address
@@ -53,6 +55,12 @@ Endpoints to connect to:
   unix:PATH                  UNIX socket
   serial:DEVICE[:speed=9600] serial port, such as serial:/dev/ttyUSB0:speed=115200
   process:PROGRAM[:ARGUMENT] standard input and output of a program, such as process:sh:-c:date
+Datagram endpoints (of echo, discard, chargen, daytime and portforward) to receive at:
+  udp:PORT[:interface=IP]    UDP, on all interfaces or on one (port 0: any free port)
+  unix-datagram:PATH[:mode=666]    UNIX datagram socket (@NAME: abstract address)
+Datagram endpoints (of portforward) to send to:
+  udp:HOST:PORT              UDP, to a host name or an IP address
+  unix-datagram:PATH         UNIX datagram socket
 Write \\: for a colon inside an argument, as in tcp:8000:interface=\\:\\:1
 
 Ctrl-C or SIGTERM stops the program. Logs go to standard error. The environment variable
@@ -110,17 +118,28 @@ pub(crate) enum Action {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Send back everything that is received (RFC 862)
+    ///
+    /// With a datagram endpoint, each datagram is sent back to its sender.
     Echo(SmallService),
     /// Read everything and send nothing (RFC 863)
+    ///
+    /// With a datagram endpoint, datagrams are dropped.
     Discard(SmallService),
     /// Send a pattern of characters until the peer closes (RFC 864)
+    ///
+    /// With a datagram endpoint, each datagram is answered with one of 0 to 512 characters.
     Chargen(SmallService),
     /// Send the date and time, then close (RFC 867)
-    Daytime(SmallService),
-    /// Forward connections to another endpoint
     ///
-    /// Each side is read only as fast as the other side accepts the data. Each direction closes on its own. If the target
+    /// With a datagram endpoint, each datagram is answered with one that contains the date and time.
+    Daytime(SmallService),
+    /// Forward connections or datagrams to another endpoint
+    ///
+    /// Each side of a connection is read only as fast as the other side accepts the data. Each direction closes on its own. If the target
     /// cannot be reached, the connection of the client is closed.
+    ///
+    /// Between datagram endpoints, each client has a flow: a socket of its own towards the target. Answers return to the
+    /// client. Datagrams that a side does not take at once are dropped.
     Portforward(Portforward),
     /// Keep programs running: start them, start them again when they end, and stop them together
     ///
@@ -155,9 +174,9 @@ pub(crate) struct Connect {
 #[derive(Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct SmallService {
-    /// Endpoint to listen on (repeatable)
-    #[arg(short, long, value_name = "ENDPOINT", default_value = LOCAL_8000, value_parser = server_endpoint)]
-    #[serde(default = "local_8000", deserialize_with = "deserialize::server_endpoints")]
+    /// Endpoint to listen on, for streams or for datagrams (repeatable)
+    #[arg(short, long, value_name = "ENDPOINT", default_value = LOCAL_8000, value_parser = any_server_endpoint)]
+    #[serde(default = "local_8000", deserialize_with = "deserialize::any_server_endpoints")]
     pub(crate) listen: Vec<String>,
 
     /// Maximum number of open connections, beyond which new ones wait [default: 10000, or fewer if the limit on open
@@ -171,6 +190,12 @@ pub(crate) struct SmallService {
     #[serde(default, deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 
+    /// Answer datagrams on other addresses than loopback too. Senders of datagrams can be forged, so attackers can direct
+    /// the answers at others
+    #[arg(long)]
+    #[serde(default)]
+    pub(crate) allow_reflection: bool,
+
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) foreign: ForeignOptions,
@@ -180,25 +205,26 @@ pub(crate) struct SmallService {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Portforward {
     /// Endpoint to listen on (repeatable)
-    #[arg(short, long, value_name = "ENDPOINT", required = true, value_parser = server_endpoint)]
-    #[serde(deserialize_with = "deserialize::server_endpoints")]
+    #[arg(short, long, value_name = "ENDPOINT", required = true, value_parser = any_server_endpoint)]
+    #[serde(deserialize_with = "deserialize::any_server_endpoints")]
     pub(crate) listen: Vec<String>,
 
-    /// Endpoint to forward connections to
-    #[arg(short, long, value_name = "ENDPOINT", value_parser = client_endpoint)]
-    #[serde(deserialize_with = "deserialize::client_endpoint")]
+    /// Endpoint to forward connections or datagrams to
+    #[arg(short, long, value_name = "ENDPOINT", value_parser = any_client_endpoint)]
+    #[serde(deserialize_with = "deserialize::any_client_endpoint")]
     pub(crate) to: String,
 
-    /// Maximum number of open connections, beyond which new ones wait [default: 10000, or fewer if the limit on open
-    /// files is low]
+    /// Maximum number of open connections, beyond which new ones wait, or of flows, beyond which a new client replaces
+    /// the flow that was idle for longest [default: 10000, or fewer if the limit on open files is low]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     #[serde(default, deserialize_with = "deserialize::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
-    /// Close a connection after this time without activity (0 disables)
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "14400", value_parser = seconds)]
-    #[serde(default = "four_hours", deserialize_with = "deserialize::seconds")]
-    pub(crate) idle_timeout: IdleLimit,
+    /// Close a connection or a flow after this time without activity (0 disables) [default: 14400 for connections, 300
+    /// for flows]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
+    #[serde(default, deserialize_with = "deserialize::optional_seconds")]
+    pub(crate) idle_timeout: Option<IdleLimit>,
 
     /// Probe a TCP peer after this time without data from it, to notice one that has vanished (0 disables)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = KEEP_ALIVE_IDLE, value_parser = keep_alive_idle)]
@@ -272,11 +298,6 @@ fn default_grace() -> Duration {
     Duration::from_millis(300)
 }
 
-/// Returns a time that is longer than routers keep an idle connection in mind: RFC 5382, section 5.
-fn four_hours() -> IdleLimit {
-    IdleLimit(Some(Duration::from_secs(4 * 3600)))
-}
-
 fn default_keep_alive_idle() -> u32 {
     KEEP_ALIVE_IDLE
 }
@@ -302,25 +323,23 @@ pub(crate) fn parse() -> Result<CommandLine, ExitCode> {
     if let Some(status) = line.runner.answer(CommandLine::command()) {
         return Err(status);
     }
-    if line.command.is_none() && line.runner.config.is_none() {
-        ropewalk_runner::console::print_error(PROGRAM, "no command given (try --help)");
-        return Err(ExitCode::from(2));
+    let fault = match &line.command {
+        None if line.runner.config.is_none() => Some("no command given (try --help)".to_owned()),
+        Some(Action::Serve(command)) => command.check().err(),
+        _ => None,
+    };
+    match fault {
+        Some(fault) => {
+            ropewalk_runner::console::print_error(PROGRAM, &fault);
+            Err(ExitCode::from(2))
+        }
+        None => Ok(line),
     }
-    Ok(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_forwarded_connection_may_be_idle_for_hours() {
-        let line = ["ropewalk", "portforward", "--listen", "tcp:1", "--to", "tcp:localhost:2"];
-        let Some(Action::Serve(Command::Portforward(forward))) = CommandLine::parse_from(line).command else {
-            panic!("portforward")
-        };
-        assert_eq!(forward.idle_timeout, four_hours());
-    }
 
     #[test]
     fn clap_accepts_the_declared_arguments() {

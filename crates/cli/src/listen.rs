@@ -1,43 +1,108 @@
 //! Listens on the endpoints that the options name.
 
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::rc::Rc;
 
-use ropewalk::endpoints::{Endpoints, StdioServerEndpoint, StreamServerEndpoint, server_from_string};
-use ropewalk::{Address, Error, Factory, Port, Reactor, Result, Transport, gather_results};
+use ropewalk::endpoints::{
+    DatagramEndpoint, Endpoints, StdioServerEndpoint, StreamServerEndpoint, datagram_server_from_string,
+    server_from_string,
+};
+use ropewalk::{
+    Address, DatagramPort, DatagramProtocol, Deferred, Error, Factory, Port, Reactor, Result, Transport, gather_results,
+};
 
 use crate::connection_limit::{ConnectionLimit, LimitedFactory};
 
 /// The first port that needs no rights.
 const FIRST_FREE_PORT: u16 = 1024;
 
-/// The listening ports of a service.
+/// The open ports of a service.
+#[derive(Default)]
 pub(crate) struct Listeners {
     pub(crate) ports: Vec<Port>,
-    /// The local addresses, with the port numbers that the system chose.
-    pub(crate) addresses: Vec<Address>,
+    pub(crate) datagram_ports: Vec<DatagramPort>,
+    /// The local addresses in the order of the endpoints, with the port numbers that the system chose.
+    pub(crate) places: Vec<Place>,
 }
 
-/// Listens on each of `endpoints`. At most `limit` connections are open at once, over all of them.
+/// The local address of a port.
+pub(crate) enum Place {
+    Stream(Address),
+    Datagram(Address),
+}
+
+impl Place {
+    pub(crate) fn address(&self) -> &Address {
+        match self {
+            Place::Stream(address) | Place::Datagram(address) => address,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Datagram(Address::Inet(address)) => write!(f, "{address}/udp"),
+            Place::Stream(address) | Place::Datagram(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Listens on each of `endpoints`, which are for streams. At most `limit` connections are open at once, over all of
+/// them.
 pub(crate) fn listen(
     reactor: &Reactor,
     endpoints: &[String],
     limit: usize,
     factory: impl Factory + 'static,
 ) -> Result<Listeners> {
+    listen_any(reactor, endpoints, limit, factory, |_| {
+        Err(Error::Failed("a datagram endpoint was given to a service for streams".into()))
+    })
+}
+
+/// Listens on each of `endpoints`. At most `limit` connections are open at once, over all of them. `protocol` creates
+/// the protocol of a datagram port.
+pub(crate) fn listen_any(
+    reactor: &Reactor,
+    endpoints: &[String],
+    limit: usize,
+    factory: impl Factory + 'static,
+    mut protocol: impl FnMut(&Reactor) -> Result<Box<dyn DatagramProtocol>>,
+) -> Result<Listeners> {
     let limit = ConnectionLimit::new(limit);
     let factory: Rc<dyn Factory> = Rc::new(LimitedFactory { factory: Rc::new(factory), limit: limit.clone() });
-    let mut listeners = Listeners { ports: Vec::new(), addresses: Vec::new() };
+    let mut listeners = Listeners::default();
     for endpoint in endpoints {
+        if is_datagram_server(endpoint) {
+            let port = receive_on(reactor, endpoint, protocol(reactor)?)?;
+            listeners.places.push(Place::Datagram(port.host()));
+            listeners.datagram_ports.push(port);
+            continue;
+        }
         let port = listen_on(reactor, endpoint, &factory)?;
-        listeners.addresses.push(port.host()?);
+        listeners.places.push(Place::Stream(port.host()?));
         limit.add_port(port.clone());
         listeners.ports.push(port);
     }
-    stop_with_the_last_connection(&listeners.ports);
+    if listeners.datagram_ports.is_empty() {
+        stop_with_the_last_connection(&listeners.ports);
+    }
     Ok(listeners)
+}
+
+/// Whether an endpoint description is that of a datagram server.
+pub(crate) fn is_datagram_server(endpoint: &str) -> bool {
+    Endpoints::new().datagram_server(endpoint).is_ok()
+}
+
+/// Whether an endpoint description is that of a datagram client.
+pub(crate) fn is_datagram_client(endpoint: &str) -> bool {
+    Endpoints::new().datagram_client(endpoint).is_ok()
 }
 
 /// Whether an endpoint description names standard input and output, also inside another description.
@@ -90,10 +155,25 @@ fn failed_use(error: &std::io::Error) -> &'static str {
 
 fn listen_on(reactor: &Reactor, endpoint: &str, factory: &Rc<dyn Factory>) -> Result<Port> {
     let endpoint = server_from_string(reactor, endpoint)?;
-    let outcome = endpoint.listen(reactor, factory.clone()).try_result();
+    opened_at_once(endpoint.listen(reactor, factory.clone()), "ss -ltnp")
+}
+
+/// Opens a datagram port.
+pub(crate) fn receive_on(
+    reactor: &Reactor,
+    endpoint: &str,
+    protocol: Box<dyn DatagramProtocol>,
+) -> Result<DatagramPort> {
+    let endpoint = datagram_server_from_string(reactor, endpoint)?;
+    opened_at_once(endpoint.open(reactor, protocol), "ss -lunp")
+}
+
+/// Returns a port, or the error with its usual remedy. `list` is the command that lists the ports of programs.
+fn opened_at_once<P>(opening: Deferred<P>, list: &str) -> Result<P> {
+    let outcome = opening.try_result();
     let outcome = outcome.map_err(|_| Error::Failed("the endpoint did not start to listen immediately".into()))?;
     outcome.map_err(|failure| match failure.trap::<Error>() {
-        Ok(error) => match remedy(&error) {
+        Ok(error) => match remedy(&error, list) {
             Some(remedy) => Error::Failed(format!("{error}: {remedy}").into()),
             None => error,
         },
@@ -102,43 +182,45 @@ fn listen_on(reactor: &Reactor, endpoint: &str, factory: &Rc<dyn Factory>) -> Re
 }
 
 /// Returns the usual remedy of a failure to listen.
-fn remedy(error: &Error) -> Option<&'static str> {
+fn remedy(error: &Error, list: &str) -> Option<Cow<'static, str>> {
     let Error::CannotListen(address, cause) = error else { return None };
-    match (cause.kind(), address) {
-        (ErrorKind::PermissionDenied, Address::Inet(address)) if address.port() < FIRST_FREE_PORT => Some(
+    let remedy = match (cause.kind(), address) {
+        (ErrorKind::PermissionDenied, Address::Inet(address)) if address.port() < FIRST_FREE_PORT => {
             "ports below 1024 need root: start as root with --uid USER to give it up again, or choose a higher port with \
-             --listen",
-        ),
+             --listen"
+        }
         (ErrorKind::PermissionDenied, Address::Unix(_)) => {
-            Some("choose a directory that this user may write to with --listen")
+            "choose a directory that this user may write to with --listen"
         }
         (ErrorKind::AddrInUse, Address::Inet(_)) => {
-            Some("stop the program that listens there ('ss -ltnp' shows it), or choose another port with --listen")
+            let remedy = "or choose another port with --listen";
+            return Some(format!("stop the program that listens there ('{list}' shows it), {remedy}").into());
         }
         (ErrorKind::AddrInUse, _) => {
-            Some("stop the program that listens there, remove the file, or choose another path with --listen")
+            "stop the program that listens there, remove the file, or choose another path with --listen"
         }
-        (ErrorKind::AddrNotAvailable, _) => Some(
-            "no interface of this machine has that address ('ip address' lists them): choose another with --listen",
-        ),
+        (ErrorKind::AddrNotAvailable, _) => {
+            "no interface of this machine has that address ('ip address' lists them): choose another with --listen"
+        }
         (ErrorKind::InvalidInput, Address::Inet(SocketAddr::V6(address))) if lacks_zone(address) => {
-            Some("a link-local address needs the interface that it belongs to, such as fe80\\:\\:1%eth0")
+            "a link-local address needs the interface that it belongs to, such as fe80\\:\\:1%eth0"
         }
         (ErrorKind::NotFound, Address::Unix(_)) => {
-            Some("create the directory of the socket first, or choose another path with --listen")
+            "create the directory of the socket first, or choose another path with --listen"
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(remedy.into())
 }
 
 fn lacks_zone(address: &SocketAddrV6) -> bool {
     address.ip().is_unicast_link_local() && address.scope_id() == 0
 }
 
-/// Joins addresses with commas.
-pub(crate) fn comma_separated(addresses: &[Address]) -> String {
-    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    addresses.join(", ")
+/// Joins local addresses with commas.
+pub(crate) fn comma_separated(places: &[Place]) -> String {
+    let places: Vec<_> = places.iter().map(ToString::to_string).collect();
+    places.join(", ")
 }
 
 #[cfg(test)]
@@ -159,7 +241,7 @@ mod tests {
     fn a_link_local_address_without_a_zone_names_its_form() {
         let refused = |address: &str| {
             let address = Address::Inet(address.parse().unwrap());
-            remedy(&Error::CannotListen(address, std::sync::Arc::new(ErrorKind::InvalidInput.into())))
+            remedy(&Error::CannotListen(address, std::sync::Arc::new(ErrorKind::InvalidInput.into())), "ss")
         };
         assert!(refused("[fe80::1]:80").is_some_and(|remedy| remedy.contains(r"fe80\:\:1%eth0")));
         assert_eq!((refused("[fe80::1%3]:80"), refused("[::1]:80")), (None, None));
@@ -169,7 +251,7 @@ mod tests {
     fn a_privileged_port_names_the_options_of_root() {
         let denied = |address: &str| {
             let address = Address::Inet(address.parse().unwrap());
-            remedy(&Error::CannotListen(address, std::sync::Arc::new(ErrorKind::PermissionDenied.into())))
+            remedy(&Error::CannotListen(address, std::sync::Arc::new(ErrorKind::PermissionDenied.into())), "ss")
         };
         assert!(denied("127.0.0.1:80").is_some_and(|remedy| remedy.contains("--uid USER")));
         assert_eq!(denied("127.0.0.1:8000"), None);

@@ -8,14 +8,17 @@
 //!
 //! All connections share one piece of the pattern and send it repeatedly, so a slow reader costs no memory.
 
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ropewalk::transports::{Producer, PullProducer, WeakTransport};
-use ropewalk::{Error, Factory, Protocol, Transport};
+use ropewalk::{Error, Factory, Protocol, Reactor, Transport};
 
+use super::datagrams::Answers;
 use crate::idle::IdleTimer;
 
 const LINE_LENGTH: u8 = 72;
@@ -89,9 +92,59 @@ impl PullProducer for PatternProducer {
     }
 }
 
+/// The most characters of an answer to a datagram.
+const DATAGRAM_MOST: u64 = 512;
+
+/// The answers to datagrams: a random number of characters, each time from the next line of the pattern on.
+pub(super) struct ChargenDatagrams {
+    pattern: Vec<u8>,
+    random: RandomState,
+    answered: u64,
+}
+
+impl ChargenDatagrams {
+    pub(super) fn new() -> ChargenDatagrams {
+        // The last line has the whole pattern behind it.
+        ChargenDatagrams { pattern: pattern().repeat(2), random: RandomState::new(), answered: 0 }
+    }
+}
+
+impl Answers for ChargenDatagrams {
+    fn answer<'a>(&'a mut self, _reactor: &Reactor, _data: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        // A hash with a random key is random enough for a length.
+        let length = self.random.hash_one(self.answered) % (DATAGRAM_MOST + 1);
+        let line = self.answered % u64::from(PRINTABLE);
+        self.answered += 1;
+        let start = line as usize * (usize::from(LINE_LENGTH) + 2);
+        Some(Cow::Borrowed(&self.pattern[start..start + length as usize]))
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        "chargen"
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use ropewalk::testing::MemoryReactor;
+
     use super::*;
+
+    #[test]
+    fn answers_to_datagrams_have_0_to_512_characters() {
+        // RFC 864: "a datagram containing a random number (between 0 and 512) of characters".
+        let (net, mut datagrams) = (MemoryReactor::new(), ChargenDatagrams::new());
+        let mut lengths = BTreeSet::new();
+        for number in 0..20_000_usize {
+            let answer = datagrams.answer(&net, b"ignored").unwrap();
+            let first = FIRST + (number % usize::from(PRINTABLE)) as u8;
+            assert!(answer.first().is_none_or(|character| *character == first), "answer {number}");
+            lengths.insert(answer.len());
+        }
+        assert_eq!((lengths.first(), lengths.last(), lengths.len()), (Some(&0), Some(&512), 513));
+    }
 
     #[test]
     fn the_pattern_is_that_of_rfc_864() {

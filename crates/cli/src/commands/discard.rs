@@ -1,9 +1,11 @@
 //! Discard, RFC 863: reads everything and sends nothing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use ropewalk::{Error, Protocol, Transport};
+use ropewalk::{Error, Protocol, Reactor, Transport};
 
+use super::datagrams::Answers;
 use crate::idle::IdleTimer;
 
 /// The protocol of one connection.
@@ -31,6 +33,19 @@ impl Protocol for Discard {
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         tracing::info!(peer = %transport.peer(), bytes = self.received, %reason, "discard connection closed");
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        "discard"
+    }
+}
+
+/// No answer to any datagram.
+pub(super) struct DiscardDatagrams;
+
+impl Answers for DiscardDatagrams {
+    fn answer<'a>(&'a mut self, _reactor: &Reactor, _data: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        None
     }
 
     fn log_prefix(&self) -> &'static str {

@@ -1,10 +1,12 @@
 //! Echo, RFC 862: sends back everything that it receives.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use ropewalk::protocols::paced;
-use ropewalk::{Error, Factory, Protocol, Transport};
+use ropewalk::{Error, Factory, Protocol, Reactor, Transport};
 
+use super::datagrams::Answers;
 use crate::idle::IdleTimer;
 
 /// Returns a factory of echoes that are paced: the peer is not read while replies to it are still queued.
@@ -31,6 +33,19 @@ impl Protocol for Echo {
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         tracing::info!(peer = %transport.peer(), %reason, "echo connection closed");
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        "echo"
+    }
+}
+
+/// The answers to datagrams: the datagrams themselves.
+pub(super) struct EchoDatagrams;
+
+impl Answers for EchoDatagrams {
+    fn answer<'a>(&'a mut self, _reactor: &Reactor, data: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        Some(Cow::Borrowed(data))
     }
 
     fn log_prefix(&self) -> &'static str {

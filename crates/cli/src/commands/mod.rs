@@ -2,6 +2,7 @@
 
 mod chargen;
 pub(crate) mod connect;
+mod datagrams;
 mod daytime;
 mod discard;
 mod echo;
@@ -14,13 +15,14 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use ropewalk::application::Service;
-use ropewalk::{Deferred, Factory, Failure, Port, Reactor, gather_results, succeed};
+use ropewalk::{DatagramPort, DatagramProtocol, Deferred, Factory, Failure, Port, Reactor, gather_results, succeed};
 use ropewalk_runner::{BoxedError, Kinds, LIFECYCLE, console};
 
 use crate::arguments::{Command, Portforward, Serve, SmallService};
 use crate::descriptors::connection_limit;
-use crate::listen::{Listeners, comma_separated, is_standard_streams, listen};
+use crate::listen::{Listeners, comma_separated, is_standard_streams, listen_any};
 use crate::process_options::Procmon;
+use datagrams::{Answers, SmallDatagrams};
 
 /// A command as a service. It listens in `privileged_start`, and prints its start line in `start`.
 pub(crate) struct CommandService {
@@ -28,6 +30,7 @@ pub(crate) struct CommandService {
     quiet: bool,
     start_line: RefCell<String>,
     ports: RefCell<Vec<Port>>,
+    datagram_ports: RefCell<Vec<DatagramPort>>,
     check: RefCell<Option<Check>>,
     work: RefCell<Option<Work>>,
     close: RefCell<Option<Close>>,
@@ -40,6 +43,7 @@ impl CommandService {
             quiet,
             start_line: RefCell::default(),
             ports: RefCell::default(),
+            datagram_ports: RefCell::default(),
             check: RefCell::default(),
             work: RefCell::default(),
             close: RefCell::default(),
@@ -52,9 +56,10 @@ impl Service for CommandService {
         // The program starts each service only once.
         let Some(command) = self.command.take() else { return succeed(()) };
         match begin(reactor, command) {
-            Ok(Begun { start_line, ports, check, work, close }) => {
+            Ok(Begun { start_line, ports, datagram_ports, check, work, close }) => {
                 *self.start_line.borrow_mut() = start_line;
                 *self.ports.borrow_mut() = ports;
+                *self.datagram_ports.borrow_mut() = datagram_ports;
                 *self.check.borrow_mut() = check;
                 *self.work.borrow_mut() = work;
                 *self.close.borrow_mut() = close;
@@ -84,7 +89,9 @@ impl Service for CommandService {
     }
 
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
-        let drained = gather_results(self.ports.take().iter().map(Port::drain).collect()).add_callback(drop);
+        let drained = self.ports.take().iter().map(Port::drain).collect::<Vec<_>>();
+        let closed = self.datagram_ports.take().iter().map(DatagramPort::stop_listening).collect::<Vec<_>>();
+        let drained = gather_results(drained.into_iter().chain(closed).collect()).add_callback(drop);
         // The ports close first. A client that reconnects after `Connection: close` must reach another server.
         match self.close.take() {
             Some(close) => drained.then(move |_| close()),
@@ -117,6 +124,20 @@ pub(crate) fn kinds(quiet: bool) -> Kinds {
 }
 
 impl Command {
+    /// Checks options that depend on each other.
+    ///
+    /// # Errors
+    /// A message for the author of the options.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Command::Echo(small) | Command::Chargen(small) | Command::Daytime(small) => {
+                datagrams::check_reflection(small)
+            }
+            Command::Portforward(forward) => portforward::check_transports(forward),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the reason if the command cannot run in the background.
     pub(crate) fn needs_foreground(&self) -> Option<String> {
         needs_foreground(match self {
@@ -152,6 +173,7 @@ type Work = Box<dyn FnOnce(&Reactor) -> Deferred<()>>;
 struct Begun {
     start_line: String,
     ports: Vec<Port>,
+    datagram_ports: Vec<DatagramPort>,
     /// `None` if the service uses no files.
     check: Option<Check>,
     /// `None` if the service is ready when it listens.
@@ -161,27 +183,36 @@ struct Begun {
 }
 
 fn begin(reactor: &Reactor, command: Command) -> Result<Begun, BoxedError> {
+    // Options of the configuration file were not checked yet.
+    command.check()?;
     match command {
-        Command::Echo(options) => begin_small(reactor, "echo", &options, echo::factory),
+        Command::Echo(options) => begin_small(reactor, &options, echo::factory, || echo::EchoDatagrams),
         Command::Discard(options) => {
-            begin_small(reactor, "discard", &options, |idle| move || discard::Discard::new(idle))
+            let factory = |idle| move || discard::Discard::new(idle);
+            begin_small(reactor, &options, factory, || discard::DiscardDatagrams)
         }
-        Command::Chargen(options) => begin_small(reactor, "chargen", &options, chargen::factory),
-        Command::Daytime(options) => begin_small(reactor, "daytime", &options, |_| daytime::Daytime::default),
+        Command::Chargen(options) => begin_small(reactor, &options, chargen::factory, chargen::ChargenDatagrams::new),
+        Command::Daytime(options) => {
+            begin_small(reactor, &options, |_| daytime::Daytime::default, || daytime::DaytimeDatagrams)
+        }
         Command::Portforward(options) => portforward::begin(reactor, &options),
         Command::Procmon(options) => procmon::begin(reactor, *options),
         Command::Serve(options) => serve::begin(reactor, options),
     }
 }
 
-fn begin_small<F: Factory + 'static>(
+fn begin_small<F: Factory + 'static, A: Answers + 'static>(
     reactor: &Reactor,
-    name: &str,
     options: &SmallService,
     factory: impl FnOnce(Option<Duration>) -> F,
+    answers: impl Fn() -> A,
 ) -> Result<Begun, BoxedError> {
-    let limit = connection_limit(options.max_connections, 1);
-    let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, factory(options.idle_timeout.0))?;
-    let start_line = format!("{name} on {}, listening on {}", reactor.name(), comma_separated(&addresses));
-    Ok(Begun { start_line, ports, ..Begun::default() })
+    let (limit, factory) = (connection_limit(options.max_connections, 1), factory(options.idle_timeout.0));
+    let protocol = |reactor: &Reactor| -> ropewalk::Result<Box<dyn DatagramProtocol>> {
+        Ok(Box::new(SmallDatagrams::new(reactor, answers())))
+    };
+    let Listeners { ports, datagram_ports, places } = listen_any(reactor, &options.listen, limit, factory, protocol)?;
+    let name = answers().log_prefix();
+    let start_line = format!("{name} on {}, listening on {}", reactor.name(), comma_separated(&places));
+    Ok(Begun { start_line, ports, datagram_ports, ..Begun::default() })
 }

@@ -5,29 +5,28 @@ use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use serde::de::{Error, SeqAccess, Unexpected, Visitor};
+use ropewalk::proto::description::DescriptionError;
+use serde::de::{DeserializeSeed, Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::IdleLimit;
 
-/// A checked description of a server endpoint.
-struct ServerEndpoint(String);
-
-impl<'de> Deserialize<'de> for ServerEndpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "an endpoint in quotes, as in \"tcp:8000\"";
-        deserializer.deserialize_any(CheckedString { expected, check: super::server_endpoint }).map(ServerEndpoint)
-    }
-}
-
 /// Reads one endpoint or an array of them.
 pub(crate) fn server_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    deserializer.deserialize_any(OneOrMore)
+    deserializer.deserialize_any(OneOrMore(super::server_endpoint))
+}
+
+/// Reads one endpoint or an array of them, for streams or for datagrams.
+pub(crate) fn any_server_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_any(OneOrMore(super::any_server_endpoint))
 }
 
 pub(crate) fn client_endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let expected = "an endpoint in quotes, as in \"tcp:localhost:8000\"";
-    deserializer.deserialize_any(CheckedString { expected, check: super::client_endpoint })
+    deserializer.deserialize_any(CheckedString { expected: CLIENT_ENDPOINT, check: super::client_endpoint })
+}
+
+pub(crate) fn any_client_endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    deserializer.deserialize_any(CheckedString { expected: CLIENT_ENDPOINT, check: super::any_client_endpoint })
 }
 
 pub(crate) fn optional_client_endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -54,6 +53,10 @@ pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Idle
     deserializer.deserialize_any(CheckedNumber { expected: SECONDS, check: super::seconds })
 }
 
+pub(crate) fn optional_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IdleLimit>, D::Error> {
+    seconds(deserializer).map(Some)
+}
+
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     deserializer.deserialize_any(CheckedNumber { expected: SECONDS, check: super::duration })
 }
@@ -74,6 +77,7 @@ pub(crate) fn keep_alive_count<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     deserializer.deserialize_any(CheckedNumber { expected: "a number from 1 to 127", check: super::keep_alive_count })
 }
 
+const CLIENT_ENDPOINT: &str = "an endpoint in quotes, as in \"tcp:localhost:8000\"";
 const SECONDS: &str = "a non-negative number of seconds";
 
 /// Accepts a string that the command line accepts.
@@ -91,6 +95,14 @@ impl<T, E: Display, F: Fn(&str) -> Result<T, E>> Visitor<'_> for CheckedString<F
 
     fn visit_str<R: Error>(self, text: &str) -> Result<T, R> {
         (self.check)(text).map_err(R::custom)
+    }
+}
+
+impl<'de, T, E: Display, F: Fn(&str) -> Result<T, E>> DeserializeSeed<'de> for CheckedString<F> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -117,7 +129,8 @@ impl<T, F: Fn(&str) -> Result<T, String>> Visitor<'_> for CheckedNumber<F> {
     }
 }
 
-struct OneOrMore;
+/// Accepts one endpoint or an array of endpoints, each of which the function accepts.
+struct OneOrMore(fn(&str) -> Result<String, DescriptionError>);
 
 impl<'de> Visitor<'de> for OneOrMore {
     type Value = Vec<String>;
@@ -127,12 +140,13 @@ impl<'de> Visitor<'de> for OneOrMore {
     }
 
     fn visit_str<R: Error>(self, text: &str) -> Result<Vec<String>, R> {
-        super::server_endpoint(text).map(|endpoint| vec![endpoint]).map_err(R::custom)
+        (self.0)(text).map(|endpoint| vec![endpoint]).map_err(R::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<String>, A::Error> {
         let mut endpoints = Vec::new();
-        while let Some(ServerEndpoint(endpoint)) = sequence.next_element()? {
+        let expected = "an endpoint in quotes, as in \"tcp:8000\"";
+        while let Some(endpoint) = sequence.next_element_seed(CheckedString { expected, check: self.0 })? {
             endpoints.push(endpoint);
         }
         if endpoints.is_empty() { Err(A::Error::custom("expected at least one endpoint")) } else { Ok(endpoints) }

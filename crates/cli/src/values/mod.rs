@@ -6,7 +6,7 @@ use std::num::IntErrorKind;
 use std::time::Duration;
 
 use ropewalk::endpoints::Endpoints;
-use ropewalk::proto::description::DescriptionError;
+use ropewalk::proto::description::{Description, DescriptionError};
 
 /// The largest times and the largest count that Linux takes, tcp(7): MAX_TCP_KEEPIDLE, MAX_TCP_KEEPCNT.
 const KEEP_ALIVE_SECONDS_MAX: u32 = 32_767;
@@ -24,6 +24,55 @@ pub(crate) fn server_endpoint(text: &str) -> Result<String, DescriptionError> {
 /// Checks the description of a client endpoint.
 pub(crate) fn client_endpoint(text: &str) -> Result<String, DescriptionError> {
     Endpoints::new().client(text).map(|_| text.to_owned())
+}
+
+/// Checks the description of a server endpoint, for streams or for datagrams.
+pub(crate) fn any_server_endpoint(text: &str) -> Result<String, DescriptionError> {
+    let endpoints = Endpoints::new();
+    let (streams, datagrams) = (endpoints.server_names(), endpoints.datagram_server_names());
+    match transport(text, &streams, &datagrams, "server", "tcp:8000:interface=127.0.0.1")? {
+        Transport::Stream => endpoints.server(text).map(drop),
+        Transport::Datagram => endpoints.datagram_server(text).map(drop),
+    }?;
+    Ok(text.to_owned())
+}
+
+/// Checks the description of a client endpoint, for streams or for datagrams.
+pub(crate) fn any_client_endpoint(text: &str) -> Result<String, DescriptionError> {
+    let endpoints = Endpoints::new();
+    let (streams, datagrams) = (endpoints.client_names(), endpoints.datagram_client_names());
+    match transport(text, &streams, &datagrams, "client", "tcp:localhost:8000")? {
+        Transport::Stream => endpoints.client(text).map(drop),
+        Transport::Datagram => endpoints.datagram_client(text).map(drop),
+    }?;
+    Ok(text.to_owned())
+}
+
+/// The transport of an endpoint.
+enum Transport {
+    Stream,
+    Datagram,
+}
+
+/// Returns the transport whose names include the type of a description.
+fn transport(
+    text: &str,
+    streams: &[String],
+    datagrams: &[String],
+    side: &str,
+    example: &str,
+) -> Result<Transport, DescriptionError> {
+    let description: Description = text.parse()?;
+    let name = description.name().value.to_ascii_lowercase();
+    if streams.contains(&name) {
+        return Ok(Transport::Stream);
+    }
+    if datagrams.contains(&name) {
+        return Ok(Transport::Datagram);
+    }
+    let mut known = Vec::from_iter(streams.iter().chain(datagrams).map(String::as_str));
+    known.sort_unstable();
+    Err(DescriptionError::unknown_name(&description, side, known, example))
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {

@@ -183,7 +183,9 @@ fn every_list_of_endpoint_types_is_complete() {
     let registry = Endpoints::new();
     let sides = [
         (registry.server_names(), "Endpoints to listen on:\n", "Endpoints to", "### To listen\n"),
-        (registry.client_names(), "Endpoints to connect to:\n", "Write", "### To connect\n"),
+        (registry.client_names(), "Endpoints to connect to:\n", "Datagram", "### To connect\n"),
+        (registry.datagram_server_names(), "to receive at:\n", "Datagram", "### To receive datagrams\n"),
+        (registry.datagram_client_names(), "to send to:\n", "Write", "### To send datagrams\n"),
     ];
     for (names, help_heading, help_end, book_heading) in sides {
         let help = section(&help, help_heading, help_end);

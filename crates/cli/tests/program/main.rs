@@ -7,6 +7,7 @@ mod activation;
 mod arguments;
 mod connect;
 mod daemons;
+mod datagrams;
 mod endpoints;
 mod flood;
 mod http;

@@ -9,6 +9,7 @@
 //! The client is read only once the target is connected. When one side half-closes, the other side is half-closed after
 //! all data before that has been sent. When one side is reset, so is the other.
 
+mod datagrams;
 mod own_connections;
 
 use std::cell::RefCell;
@@ -29,18 +30,39 @@ use super::{Begun, WARNINGS_APART};
 use crate::arguments::Portforward;
 use crate::descriptors::connection_limit;
 use crate::idle::{self, IdleTimer};
-use crate::listen::{Listeners, comma_separated, listen};
+use crate::listen::{Listeners, comma_separated, is_datagram_client, is_datagram_server, listen};
+
+/// The time after which an idle connection is closed. Routers keep it in mind for a shorter time: RFC 5382, section 5.
+const IDLE_LIMIT: Duration = Duration::from_secs(4 * 3600);
+
+/// Checks that all endpoints are for streams, or all for datagrams.
+///
+/// # Errors
+/// A message for the author of the options.
+pub(super) fn check_transports(options: &Portforward) -> Result<(), String> {
+    let to_datagrams = is_datagram_client(&options.to);
+    let Some(other) = options.listen.iter().find(|listen| is_datagram_server(listen) != to_datagrams) else {
+        return Ok(());
+    };
+    let (listen, to) = if to_datagrams { ("streams", "datagrams") } else { ("datagrams", "streams") };
+    let (other, target) = (other.escape_debug(), options.to.escape_debug());
+    Err(format!("cannot forward {listen} to {to}: '{other}' is for {listen}, and '{target}' is for {to}"))
+}
 
 /// Starts to listen.
 pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, BoxedError> {
+    if is_datagram_client(&options.to) {
+        return datagrams::begin(reactor, options);
+    }
     let target = client_from_string(reactor, &options.to)?;
     let own = Rc::<OwnConnections>::default();
-    let route = Route { target, idle_limit: options.idle_timeout.0, keep_alive: keep_alive(options), own: own.clone() };
+    let idle_limit = options.idle_timeout.map_or(Some(IDLE_LIMIT), |limit| limit.0);
+    let route = Route { target, idle_limit, keep_alive: keep_alive(options), own: own.clone() };
     let limit = connection_limit(options.max_connections, 2);
-    let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, Forward(Rc::new(route)))?;
-    own.set_listeners(&options.listen, &addresses);
-    let addresses = comma_separated(&addresses);
-    let start_line = format!("portforward on {}, listening on {addresses}, to {}", reactor.name(), options.to);
+    let Listeners { ports, places, .. } = listen(reactor, &options.listen, limit, Forward(Rc::new(route)))?;
+    own.set_listeners(&options.listen, &places);
+    let places = comma_separated(&places);
+    let start_line = format!("portforward on {}, listening on {places}, to {}", reactor.name(), options.to);
     Ok(Begun { start_line, ports, ..Begun::default() })
 }
 

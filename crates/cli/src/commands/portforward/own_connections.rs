@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use ropewalk::{Address, Transport};
 
-use crate::listen::has_prefix;
+use crate::listen::{Place, has_prefix};
 
 /// The time for which clients are refused.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -95,13 +95,13 @@ pub(super) enum Checked {
 
 impl OwnConnections {
     /// Sets the listeners: their descriptions, and their addresses in the same order.
-    pub(super) fn set_listeners(&self, descriptions: &[String], addresses: &[Address]) {
-        let listener = |(description, address): (&String, &Address)| Listener {
-            address: canonical(address),
+    pub(super) fn set_listeners(&self, descriptions: &[String], places: &[Place]) {
+        let listener = |(description, place): (&String, &Place)| Listener {
+            address: canonical(place.address()),
             // An adopted socket may accept IPv6 only, which its address does not show.
             is_dual_stack: has_prefix(description, "tcp"),
         };
-        *self.listeners.borrow_mut() = descriptions.iter().zip(addresses).map(listener).collect();
+        *self.listeners.borrow_mut() = descriptions.iter().zip(places).map(listener).collect();
     }
 
     /// Checks an accepted connection.

@@ -48,8 +48,8 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
     let served = site.clone();
     let connections = Connections::new(options.grace, move || served.release_memory());
     let factory = connection::factory(reactor, site.clone(), options.idle_timeout.0, &connections);
-    let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, factory)?;
-    let urls: Vec<_> = addresses.iter().map(url).collect();
+    let Listeners { ports, places, .. } = listen(reactor, &options.listen, limit, factory)?;
+    let urls: Vec<_> = places.iter().map(|place| url(place.address())).collect();
     let start_line = format!("serve on {}: {directory} at {}", reactor.name(), urls.join(", "));
     let reactor = reactor.clone();
     let check = move || site.check().map_err(|error| cannot_serve(error).into());
