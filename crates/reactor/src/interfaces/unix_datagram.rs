@@ -1,5 +1,6 @@
 //! IReactorUNIXDatagram: datagrams between sockets in the file system or, on Linux, in the abstract namespace.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use ropewalk_proto::Address;
@@ -215,9 +216,21 @@ impl Reactor {
         let destination = destination.into();
         let (peer, spec) = (destination.peer.clone(), destination.spec());
         let opened = self.open_datagrams(spec).map_err(|error| match error {
-            Error::CannotListen(address, cause) if address == peer => Error::Connect(address, cause),
+            Error::CannotListen(address, cause) if address == peer || is_of_peer(&address, &cause) => {
+                Error::Connect(peer, cause)
+            }
             other => other,
         })?;
         DatagramPort::begin(self, opened, Box::new(protocol))
+    }
+}
+
+/// Whether the error of a port with the address `own` is that of its peer: bind(2) refuses nothing, and an abstract name
+/// is in no directory.
+fn is_of_peer(own: &Address, cause: &io::Error) -> bool {
+    match cause.kind() {
+        ErrorKind::ConnectionRefused => true,
+        ErrorKind::NotFound => matches!(own, Address::Abstract(_)),
+        _ => false,
     }
 }

@@ -93,7 +93,7 @@ impl DatagramPort {
             cork: Cell::default(),
             stopped: RefCell::default(),
         });
-        tracing::info!(address = %inner.host.borrow(), "datagram port opened");
+        inner.log("datagram port opened");
         reactor.0.add_source(key, inner.clone());
         let _entered = reactor.0.enter();
         inner.call(reactor, |protocol, port| protocol.start_protocol(port));
@@ -167,6 +167,15 @@ impl DatagramPortInner {
         Some(outcome)
     }
 
+    /// Logs the beginning or the end of the port. A program may open connected ports at the pace of its clients.
+    fn log(&self, line: &'static str) {
+        let address = self.host.borrow();
+        match &*self.peer.borrow() {
+            Some(peer) => tracing::debug!(%address, %peer, "{line}"),
+            None => tracing::info!(%address, "{line}"),
+        }
+    }
+
     /// Stops receiving, and closes the socket in a later turn.
     pub(super) fn stop(self: &Rc<DatagramPortInner>, reactor: &Reactor) {
         if !self.is_stopping.replace(true) {
@@ -184,7 +193,7 @@ impl DatagramPortInner {
         drop(self.held.take());
         let source = reactor.0.remove_source(key);
         reactor.0.close_stream(key);
-        tracing::info!(address = %self.host.borrow(), "datagram port closed");
+        self.log("datagram port closed");
         self.end_protocol(reactor);
         drop(source);
     }

@@ -89,7 +89,9 @@ struct Forwarder {
     most: usize,
     idle_limit: Option<Duration>,
     flows: RefCell<Flows>,
-    /// The addresses of the sockets of the flows.
+    /// The addresses of the ports that receive from clients.
+    listeners: RefCell<Vec<Address>>,
+    /// The addresses of the flows' sockets whose target may be such a port.
     own: RefCell<HashSet<Address>>,
     /// The call that closes idle flows.
     expiry: RefCell<Option<DelayedCall>>,
@@ -106,12 +108,22 @@ impl Forwarder {
             most: most.max(1),
             idle_limit,
             flows: RefCell::default(),
+            listeners: RefCell::default(),
             own: RefCell::default(),
             expiry: RefCell::default(),
             ended: Cell::default(),
             opened: Cell::default(),
             is_closed: Cell::default(),
         })
+    }
+
+    /// Whether datagrams from a flow's socket at `host` to `peer` may arrive at a listener. A flow elsewhere must not be
+    /// mistaken for one: the system may give it the port of a client that has just closed its socket.
+    fn may_reach_itself(&self, host: &Address, peer: Option<&Address>) -> bool {
+        let (Some(host), Some(peer)) = (host.inet(), peer.and_then(Address::inet)) else { return true };
+        let is_local = host.ip() == peer.ip() || host.ip().is_loopback() && peer.ip().is_loopback();
+        let listeners = self.listeners.borrow();
+        is_local && listeners.iter().filter_map(Address::inet).any(|listener| listener.port() == peer.port())
     }
 
     /// Returns the flow of a client, which is new if the client has none.
@@ -330,6 +342,10 @@ impl Listener {
 }
 
 impl DatagramProtocol for Listener {
+    fn start_protocol(&mut self, port: &DatagramPort) {
+        self.forwarder.listeners.borrow_mut().push(port.host());
+    }
+
     fn datagrams_received(&mut self, port: &DatagramPort, batch: Datagrams<'_>) {
         let reactor = port.reactor();
         // Neighbours of one client leave together.
@@ -371,7 +387,8 @@ struct Upward {
 impl DatagramProtocol for Upward {
     fn start_protocol(&mut self, port: &DatagramPort) {
         let host = port.host();
-        if let (Some(forwarder), false) = (self.forwarder.upgrade(), host == Address::Unnamed) {
+        let Some(forwarder) = self.forwarder.upgrade().filter(|_| host != Address::Unnamed) else { return };
+        if forwarder.may_reach_itself(&host, port.peer().as_ref()) {
             forwarder.own.borrow_mut().insert(host.clone());
             self.host = Some(host);
         }
@@ -537,6 +554,24 @@ mod tests {
         let forwarder = forward(&net, "udp:10.0.0.1:53", 10, None);
         assert!(!is_echoed(&net, &client(&net, 1), b"x"));
         assert_eq!(forwarder.opened.get(), 1, "the forwarder's own datagram begins no flow");
+    }
+
+    #[test]
+    fn only_flows_to_an_own_port_are_suspected() {
+        // A client may have had the address that its system then gives to a flow.
+        let net = MemoryReactor::new();
+        let forwarder = forward_to_echo(&net, 10, None);
+        assert!(is_echoed(&net, &client(&net, 1), b"x"));
+        assert!(forwarder.own.borrow().is_empty());
+        let inet = |address: &str| Address::Inet(address.parse().unwrap());
+        for (host, peer, expected) in [
+            ("10.0.0.1:40000", "10.0.0.1:53", true),
+            ("127.0.0.1:40000", "127.0.0.2:53", true),
+            ("127.0.0.1:40000", "127.0.0.1:54", false),
+            ("192.0.2.1:40000", "192.0.2.2:53", false),
+        ] {
+            assert_eq!(forwarder.may_reach_itself(&inet(host), Some(&inet(peer))), expected, "{host} to {peer}");
+        }
     }
 
     #[test]
