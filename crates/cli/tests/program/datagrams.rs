@@ -339,7 +339,7 @@ fn a_datagram_target_that_is_the_own_listener_is_refused() {
 }
 
 #[test]
-fn sigterm_during_traffic_ends_the_program_in_order() {
+fn sigterm_during_traffic_stops_the_program_in_order() {
     let (_target, place) = bound();
     let commands: [&[&str]; 3] = [&["echo"], &["chargen"], &["portforward", "--to", &place]];
     for command in commands {

@@ -135,7 +135,7 @@ fn of_address(side: Side, name: &str, text: &str) -> Option<String> {
 fn of_host(side: Side, name: &str, host: &str, port: u16) -> Option<String> {
     let address = if host == "localhost" { "127.0.0.1" } else { host };
     let address: Option<ZonedIp> = ZonedIp::parse(address);
-    // No answer to a datagram tells that only one of the addresses of localhost is served.
+    // A client cannot notice that a server has only one of the two addresses of localhost.
     let host = if host == "localhost" && name == "udp" { "127.0.0.1" } else { host };
     let is_ipv4 = address.as_ref().is_some_and(|address| address.ip.is_ipv4());
     let name = if is_ipv4 && name == "tcp6" { "tcp" } else { name };

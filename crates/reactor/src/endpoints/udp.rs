@@ -171,7 +171,7 @@ impl DatagramEndpoint for UdpClientEndpoint {
         let (endpoint, weak) = (self.clone(), reactor.downgrade());
         reactor.resolve_host_name(&self.host, self.port).and_then(move |peers| {
             let reactor = weak.upgrade().ok_or(Error::Closed)?;
-            reactor.connect_udp(&endpoint.bindings(peers)?, protocol)
+            reactor.listen_udp_first(&endpoint.bindings(peers)?, protocol)
         })
     }
 }

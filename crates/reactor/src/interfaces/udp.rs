@@ -281,21 +281,41 @@ impl Reactor {
         DatagramPort::begin(self, opened, Box::new(protocol))
     }
 
-    /// Opens a UDP port by the first of `bindings`, all of which have a peer, for which that is possible.
+    /// Opens a UDP port by the first of `bindings` for which that is possible.
+    ///
+    /// A client uses this method for a server with several addresses: each binding [connects](UdpBinding::connect) to one
+    /// of them, and those without a route fail. The protocol starts only when the port is open. May be called from any
+    /// callback.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use ropewalk::{DatagramProtocol, Reactor, UdpBinding};
+    ///
+    /// struct Silent;
+    /// impl DatagramProtocol for Silent {}
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let to = |local: &str| UdpBinding::new(local.parse().unwrap()).connect("127.0.0.1:53".parse().unwrap());
+    /// let port = reactor.listen_udp_first(&[to("192.0.2.1:0"), to("127.0.0.1:0")], Silent)?;
+    /// assert!(port.host().to_string().starts_with("127.0.0.1:")); // this machine does not have the other address
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::NoneOfSeveral`], or the error of the only binding.
-    pub(crate) fn connect_udp(
+    /// [`Error::NoneOfSeveral`], or the error of the only binding: [`Error::NoRoute`] or [`Error::Connect`].
+    /// [`Error::Unsupported`] when the provider has no UDP.
+    pub fn listen_udp_first(
         &self,
         bindings: &[UdpBinding],
-        protocol: Box<dyn DatagramProtocol>,
+        protocol: impl DatagramProtocol + 'static,
     ) -> Result<DatagramPort> {
         self.require(Interface::Udp)?;
         let mut failures = Vec::new();
         for binding in bindings {
             let peer = Address::Inet(binding.peer.unwrap_or(binding.address));
             match self.open_udp(binding, binding.address) {
-                Ok(opened) => return DatagramPort::begin(self, opened, protocol),
+                Ok(opened) => return DatagramPort::begin(self, opened, Box::new(protocol)),
                 Err(error) => failures.push((peer.clone(), not_connected(peer, error))),
             }
         }

@@ -14,7 +14,7 @@ pub(super) struct Client {
     /// The number of the port that receives from the client.
     pub(super) listener: usize,
     pub(super) address: Address,
-    /// The address that the client sends to, from which its answers leave. `None` if the system does not tell.
+    /// The address that the client sends to, from which its answers leave. `None` if the system does not know it.
     pub(super) local: Option<IpAddr>,
 }
 

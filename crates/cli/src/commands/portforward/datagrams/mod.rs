@@ -407,7 +407,7 @@ impl DatagramProtocol for Upward {
         });
     }
 
-    /// The target has no port there, now. The client is not told, as UDP does not tell it either.
+    /// The target has no port there, now. The client gets no report, because UDP cannot forward one.
     fn connection_refused(&mut self, _port: &DatagramPort) {
         if let Some(flow) = self.flow.upgrade() {
             flow.count(|counts| counts.refused += 1);
