@@ -120,6 +120,7 @@ decorator! {
         fn clock(&self) -> Clock;
         fn wall_clock(&self) -> SystemTime;
         fn names(&self) -> Option<Names>;
+        fn random_seed(&self) -> Option<u64>;
         fn waker(&self) -> Waker;
         fn has_signals(&self) -> bool;
     mut by decorated_mut:

@@ -71,6 +71,14 @@ pub trait EventProvider: StreamCalls + Send {
         None
     }
 
+    /// Returns a seed for the random numbers of a program that a test replays. `None` means that the system's random
+    /// numbers are used, which no outsider can guess.
+    ///
+    /// Each call returns another seed.
+    fn random_seed(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns the value that wakes a `wait`, from any thread.
     fn waker(&self) -> Waker;
 

@@ -141,6 +141,10 @@ impl EventProvider for Simulated {
         Some(Arc::new(move |name| network.with(|network| network.host_names.look_up(name))))
     }
 
+    fn random_seed(&self) -> Option<u64> {
+        Some(self.network.with(|network| network.random.bits()))
+    }
+
     fn waker(&self) -> Waker {
         self.network.waker(self.owner)
     }
