@@ -20,6 +20,7 @@ pub mod fuse;
 pub mod links;
 pub mod lock_step;
 pub mod logged;
+pub mod name_server;
 mod naming;
 #[cfg(unix)]
 pub mod passed;

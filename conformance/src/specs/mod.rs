@@ -17,6 +17,8 @@ pub mod datagram_endpoints;
 pub mod datagrams;
 #[cfg(unix)]
 pub mod descriptor_passing;
+pub mod dns;
+pub mod dns_network;
 pub mod ending;
 pub mod endpoints;
 #[cfg(unix)]

@@ -56,6 +56,7 @@
 //! | feature | effect |
 //! |---|---|
 //! | `futures-io` | implements `AsyncRead` and `AsyncWrite` for [`AsyncStream`](task::AsyncStream) |
+//! | `hickory` | looks host names up by way of name servers: `names::DnsResolver` |
 //! | `hyper` | implements hyper's runtime traits for streams, timers and tasks |
 //!
 //! # Modules
@@ -67,6 +68,7 @@
 //! | [`protocols`] | the traits that you implement, and protocols for lines and length-prefixed strings |
 //! | [`transports`] | the connections that your protocols get, and ports and connectors |
 //! | [`endpoints`] | places to listen at or connect to, also from descriptions such as `tcp:80` |
+//! | `names` | host names by way of name servers, with the feature `hickory` |
 //! | [`application`] | services that start and stop together |
 //! | [`task`] | futures on the loop, repeated calls, channels, timeouts |
 //! | [`testing`] | the simulated network and virtual time |
@@ -80,6 +82,8 @@ pub mod endpoints;
 pub mod error;
 pub mod interfaces;
 mod kernel;
+#[cfg(feature = "hickory")]
+pub mod names;
 pub mod processes;
 pub mod protocols;
 mod react;

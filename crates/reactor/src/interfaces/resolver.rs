@@ -329,7 +329,7 @@ impl std::fmt::Debug for OneResolver {
 }
 
 /// Returns the addresses of `localhost` and of each name below it: RFC 6761, section 6.3.
-fn loopback(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+pub(crate) fn loopback(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let last = name.rsplit('.').next()?;
     let addresses = || vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()];

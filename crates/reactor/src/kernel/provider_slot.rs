@@ -114,6 +114,12 @@ impl Kernel {
         self.names.is_some()
     }
 
+    /// Returns a seed of the provider, or `None` if the system's random numbers are to be used.
+    #[cfg(feature = "hickory")]
+    pub(crate) fn random_seed(&self) -> Option<u64> {
+        self.provider("random_seed", |provider| provider.random_seed()).ok().flatten()
+    }
+
     #[cold]
     fn lacks(&self, interface: &'static str) -> Error {
         Error::Unsupported { interface, provider: self.name }
