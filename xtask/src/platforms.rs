@@ -28,8 +28,9 @@ pub(crate) const PLATFORMS: [Platform; 3] = [
     Platform { triple: "aarch64-apple-darwin", system: "macos" },
 ];
 
-/// Packages that never leave a developer's machine. The benchmark's peers would only cost time here.
-const NOT_PORTED: [&str; 2] = ["xtask", "ropewalk-bench"];
+/// Packages that never leave a developer's machine. The peers of the benchmark would only cost time here, and the
+/// cryptography of QUIC has parts in C.
+const NOT_PORTED: [&str; 3] = ["xtask", "ropewalk-bench", "ropewalk-quic"];
 
 /// Lints that give a false alarm on a foreign target, and none on the host.
 ///
