@@ -30,8 +30,11 @@ pub mod scrambler;
 pub mod script;
 pub mod specs;
 mod subject;
+pub mod tap;
 #[cfg(unix)]
 mod terminals;
+#[cfg(target_os = "linux")]
+pub mod transfer;
 pub mod waiting;
 mod without_ipv6;
 

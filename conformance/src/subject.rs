@@ -14,6 +14,7 @@ use crate::counting::{Counting, Counts};
 use crate::failing_sends::FailingSends;
 use crate::fuse::{Fuse, Fused};
 use crate::naming::Naming;
+use crate::tap::{Tap, Tapped};
 use crate::without_ipv6::WithoutIpv6;
 
 /// A provider under test.
@@ -103,6 +104,12 @@ impl Subject {
     pub fn counted(&self) -> (Reactor, Counts) {
         let (provider, counts) = Counting::new(self.open());
         (strict(Reactor::with_provider(Box::new(provider))), counts)
+    }
+
+    /// Returns a new reactor as [`reactor`](Subject::reactor) does, and a tap on its datagrams.
+    pub fn tapped(&self) -> (Reactor, Tap) {
+        let (provider, tap) = Tapped::new(self.open());
+        (strict(Reactor::with_provider(Box::new(provider))), tap)
     }
 
     /// Returns a new reactor as [`plain_reactor`](Subject::plain_reactor) does, whose provider panics when the fuse is lit.

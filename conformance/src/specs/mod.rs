@@ -53,6 +53,8 @@ pub mod process_output;
 #[cfg(target_os = "linux")]
 pub mod processes;
 pub mod producers;
+#[cfg(target_os = "linux")]
+pub mod quic;
 pub mod races;
 #[cfg(unix)]
 pub mod real_races;

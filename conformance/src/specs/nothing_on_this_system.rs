@@ -68,3 +68,9 @@ macro_rules! process_abuse {
 macro_rules! async_children {
     () => {};
 }
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! quic {
+    () => {};
+}
