@@ -1,7 +1,6 @@
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,6 +102,52 @@ fn a_child_has_no_other_descriptor() {
         plan.descriptors.insert(7, ChildDescriptor::Copy(text("").unwrap()));
         // The last one is that of ls(1) itself.
         assert_eq!(output(provider, plan).unwrap().0, "0\n1\n2\n7\n", "{}", provider.name());
+    });
+}
+
+/// A standard stream that is closed until this is dropped.
+struct ClosedStream(RawFd, OwnedFd);
+
+impl ClosedStream {
+    fn new(number: RawFd) -> ClosedStream {
+        // SAFETY: the test has its own process, in which no other code uses the number meanwhile.
+        let open = unsafe { BorrowedFd::borrow_raw(number) };
+        let kept = rustix::io::fcntl_dupfd_cloexec(open, 100).unwrap();
+        // SAFETY: the same.
+        unsafe { libc::close(number) };
+        ClosedStream(number, kept)
+    }
+}
+
+impl Drop for ClosedStream {
+    fn drop(&mut self) {
+        // SAFETY: the number is free, or belongs to a descriptor that the test does not use any more.
+        unsafe { libc::dup2(self.1.as_raw_fd(), self.0) };
+    }
+}
+
+#[test]
+fn closed_standard_streams_are_passed_as_null() {
+    // P8: pipes work, and no descriptor of this process takes the number of a standard stream in a child.
+    each_provider(|provider| {
+        let closed = [0, 1, 2].map(ClosedStream::new);
+        let mut plan = shell("cat; echo out; exec readlink /proc/self/fd/2");
+        plan.descriptors.insert(0, ChildDescriptor::Inherited(0));
+        plan.descriptors.insert(2, ChildDescriptor::Inherited(2));
+        let inherited = output(provider, plan);
+        let mut plan = shell("cat; echo out; echo error >&2; exit 4");
+        plan.descriptors.insert(0, ChildDescriptor::Pipe(PipeEnd::Writer));
+        plan.descriptors.insert(1, ChildDescriptor::Pipe(PipeEnd::Reader));
+        plan.descriptors.insert(2, ChildDescriptor::Pipe(PipeEnd::Reader));
+        let spawned = provider.processes().unwrap().spawn(&plan).unwrap();
+        let key = |number| spawned.pipes.iter().find(|pipe| pipe.number == number).unwrap().key;
+        provider.streams().unwrap().close(key(0));
+        let texts = [1, 2].map(|number| read_all(provider, key(number)));
+        let ended = status(provider, spawned.process);
+        provider.processes().unwrap().release_process(spawned.process);
+        drop(closed);
+        assert_eq!(inherited.unwrap(), ("out\n/dev/null\n".into(), ExitStatus::Exited(0)), "{}", provider.name());
+        assert_eq!((texts, ended), (["out\n".into(), "error\n".into()], ExitStatus::Exited(4)));
     });
 }
 
