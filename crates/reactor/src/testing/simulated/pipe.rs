@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use ropewalk_proto::Moment;
+use ropewalk_sys::OwnedWaitable;
 
 /// The number of retransmissions before a kernel gives a connection up, and the limits of the delays between them:
 /// tcp_retries2, TCP_RTO_MIN and TCP_RTO_MAX of Linux. All delays together take 924.6 seconds: tcp(7).
@@ -33,16 +34,39 @@ pub(super) fn retransmission_delay(lost: u32) -> Option<Duration> {
 #[derive(Debug)]
 pub(super) enum Segment {
     Bytes(Bytes),
+    /// Bytes of a UNIX socket, and the descriptors that travel with the first of them.
+    Message(Bytes, Vec<OwnedWaitable>),
     /// The end of the stream.
     Fin,
     /// The connection is broken.
     Reset,
 }
 
+impl Segment {
+    /// Returns the number of bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Segment::Bytes(bytes) | Segment::Message(bytes, _) => bytes.len(),
+            Segment::Fin | Segment::Reset => 0,
+        }
+    }
+}
+
+/// Descriptors that have arrived, and the places in the stream at which their message begins and ends.
+struct Message {
+    begin: u64,
+    end: u64,
+    descriptors: Vec<OwnedWaitable>,
+}
+
 /// One direction of a stream, kept at its receiving end.
 pub(super) struct Pipe {
     under_way: VecDeque<(Moment, Segment)>,
     arrived: VecDeque<Bytes>,
+    /// Messages with descriptors that have arrived, in order.
+    messages: VecDeque<Message>,
+    /// The number of bytes that were read.
+    taken: u64,
     /// The number of bytes that have arrived and were not read.
     unread: usize,
     /// The number of bytes that are under way or unread.
@@ -63,6 +87,8 @@ impl Pipe {
         Pipe {
             under_way: VecDeque::new(),
             arrived: VecDeque::new(),
+            messages: VecDeque::new(),
+            taken: 0,
             unread: 0,
             held: 0,
             capacity,
@@ -81,11 +107,8 @@ impl Pipe {
         if self.reset_sent {
             return None;
         }
-        match &segment {
-            Segment::Bytes(bytes) => self.held += bytes.len(),
-            Segment::Fin => {}
-            Segment::Reset => self.reset_sent = true,
-        }
+        self.held += segment.len();
+        self.reset_sent = matches!(segment, Segment::Reset);
         self.last_arrival = self.last_arrival.max(arrival);
         self.under_way.push_back((self.last_arrival, segment));
         Some(self.last_arrival)
@@ -107,14 +130,22 @@ impl Pipe {
         while self.under_way.front().is_some_and(|(arrival, _)| *arrival <= now) {
             let Some((_, segment)) = self.under_way.pop_front() else { return };
             match segment {
-                Segment::Bytes(bytes) => {
-                    self.unread += bytes.len();
-                    self.arrived.push_back(bytes);
+                Segment::Bytes(bytes) => self.keep(bytes),
+                Segment::Message(bytes, descriptors) => {
+                    let begin = self.taken + self.unread as u64;
+                    let end = begin + bytes.len() as u64;
+                    self.keep(bytes);
+                    self.messages.push_back(Message { begin, end, descriptors });
                 }
                 Segment::Fin => self.ended = true,
                 Segment::Reset => self.break_off(io::ErrorKind::ConnectionReset),
             }
         }
+    }
+
+    fn keep(&mut self, bytes: Bytes) {
+        self.unread += bytes.len();
+        self.arrived.push_back(bytes);
     }
 
     /// Lets all segments arrive.
@@ -165,8 +196,7 @@ impl Pipe {
                 self.arrived.pop_front();
             }
         }
-        self.unread -= count;
-        self.held -= count;
+        self.took(count);
         count
     }
 
@@ -177,9 +207,29 @@ impl Pipe {
         if chunk.is_empty() {
             self.arrived.pop_front();
         }
-        self.unread -= part.len();
-        self.held -= part.len();
+        self.took(part.len());
         Some(part)
+    }
+
+    fn took(&mut self, count: usize) {
+        self.taken += count as u64;
+        self.unread -= count;
+        self.held -= count;
+    }
+
+    /// Returns the number of unread bytes up to the end of the first message with descriptors, if there is one.
+    pub(super) fn until_message_end(&self) -> Option<usize> {
+        self.messages.front().map(|message| (message.end - self.taken) as usize)
+    }
+
+    /// Takes the descriptors of messages whose first byte was read.
+    pub(super) fn take_descriptors(&mut self) -> Vec<OwnedWaitable> {
+        let mut descriptors = Vec::new();
+        while let Some(message) = self.messages.front_mut().filter(|message| message.begin < self.taken) {
+            descriptors.append(&mut message.descriptors);
+            self.messages.pop_front();
+        }
+        descriptors
     }
 
     /// Returns the number of bytes that the sender may still send.
@@ -204,7 +254,7 @@ impl Pipe {
 
     /// Returns the arrival of the first bytes under way.
     pub(super) fn next_bytes(&self) -> Option<Moment> {
-        let mut bytes = self.under_way.iter().filter(|(_, segment)| matches!(segment, Segment::Bytes(_)));
+        let mut bytes = self.under_way.iter().filter(|(_, segment)| segment.len() > 0);
         bytes.next().map(|(arrival, _)| *arrival)
     }
 
@@ -269,6 +319,26 @@ mod tests {
         assert!(pipe.is_ended());
         assert_eq!(pipe.unread(), 4);
         assert_eq!(read_all(&mut pipe), b"last");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn descriptors_come_with_the_first_byte_of_their_message() {
+        let message = |text: &'static str| {
+            let null = std::fs::File::open("/dev/null").unwrap();
+            Segment::Message(Bytes::from_static(text.as_bytes()), vec![null.into()])
+        };
+        let mut pipe = Pipe::new(100, Moment::ZERO);
+        [bytes("AA"), message("B"), bytes("CC"), message("D")].map(|segment| pipe.send(segment, at(1)));
+        pipe.arrive(at(1));
+        // unix(7): plain bytes join the message behind them.
+        for expected in [&b"AAB"[..], b"CCD"] {
+            assert!(pipe.take_descriptors().is_empty());
+            let mut buffer = vec![0; pipe.until_message_end().unwrap()];
+            pipe.read(&mut buffer);
+            assert_eq!((&*buffer, pipe.take_descriptors().len()), (expected, 1));
+        }
+        assert_eq!(pipe.until_message_end(), None);
     }
 
     #[test]

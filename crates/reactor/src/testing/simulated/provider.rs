@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
-    Clock, ConnectSpec, Datagrams, EventProvider, Events, ExitStatus, Filesystem, KeepAliveTimes, ListenSpec, Names,
-    PeerCredentials, Processes, RawSocket, RawWaitable, Received, Recipient, Sent, SocketOption, Sockets, SpawnError,
-    SpawnPlan, Spawned, Streams, Waker, WindowSize,
+    Clock, ConnectSpec, Datagrams, DescriptorPassing, DescriptorQueue, EventProvider, Events, ExitStatus, Filesystem,
+    KeepAliveTimes, ListenSpec, Names, PassedDescriptors, PeerCredentials, Processes, RawSocket, RawWaitable, Received,
+    Recipient, Sent, SocketOption, Sockets, SpawnError, SpawnPlan, Spawned, Streams, Waker, WindowSize,
 };
 
 use super::faults::Faults;
@@ -23,8 +23,9 @@ use crate::testing::programs::Programs;
 /// An event provider whose network and time are simulated.
 ///
 /// The provider offers TCP and UNIX streams, datagrams, the host names of its network, and child processes whose
-/// programs are [closures](Simulated::programs). It has no descriptors, adopted sockets or signals, because they need an
-/// operating system. UNIX paths are only names, without files.
+/// programs are [closures](Simulated::programs). UNIX streams carry the descriptors of real files. The provider watches no
+/// descriptors, and has no adopted sockets or signals, because they need an operating system. UNIX paths are only names,
+/// without files.
 ///
 /// An error of a connection, a listener or an attempt is the error that the system of the test reports in the same
 /// case, with the same number. An error that the simulation explains has another message, and the system's error as its
@@ -182,6 +183,10 @@ impl EventProvider for Simulated {
         Some(self)
     }
 
+    fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing> {
+        Some(self)
+    }
+
     fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
         Some(self)
     }
@@ -248,6 +253,26 @@ impl Streams for Simulated {
 
     fn abort(&mut self, key: Key) {
         self.network.with(|network| network.abort(key));
+    }
+}
+
+impl DescriptorPassing for Simulated {
+    fn send_with_descriptors(
+        &mut self,
+        key: Key,
+        outbox: &mut Outbox,
+        queue: &mut DescriptorQueue,
+    ) -> io::Result<Sent> {
+        self.network.with(|network| network.send_with_descriptors(key, outbox, queue))
+    }
+
+    fn receive_with_descriptors(
+        &mut self,
+        key: Key,
+        scratch: &mut [u8],
+        passed: &mut PassedDescriptors,
+    ) -> io::Result<Received> {
+        self.network.with(|network| network.receive_with_descriptors(key, scratch, passed))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ropewalk_proto::{Key, Moment, Outbox};
-use ropewalk_sys::{Received, Sent, system_error};
+use ropewalk_sys::{DescriptorQueue, OwnedWaitable, PassedDescriptors, Received, Sent, system_error};
 
 use super::calendar::Happening;
 use super::carrier::Carrier;
@@ -30,7 +30,27 @@ impl Network {
         Ok(())
     }
 
+    /// Receives bytes, and closes the descriptors that came with them.
     pub(super) fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        let received = self.receive_up_to(key, scratch, usize::MAX)?;
+        drop(self.connection_mut(key)?.incoming.take_descriptors());
+        Ok(received)
+    }
+
+    /// Receives bytes up to the end of the first message with descriptors, and these descriptors.
+    pub(super) fn receive_with_descriptors(
+        &mut self,
+        key: Key,
+        scratch: &mut [u8],
+        passed: &mut PassedDescriptors,
+    ) -> io::Result<Received> {
+        let most = self.connection(key)?.incoming.until_message_end().unwrap_or(usize::MAX);
+        let received = self.receive_up_to(key, scratch, most)?;
+        passed.descriptors.append(&mut self.connection_mut(key)?.incoming.take_descriptors());
+        Ok(received)
+    }
+
+    fn receive_up_to(&mut self, key: Key, scratch: &mut [u8], most: usize) -> io::Result<Received> {
         let connection = self.connection(key)?;
         let unread = connection.incoming.unread();
         if unread == 0 && connection.reads_end() {
@@ -39,7 +59,7 @@ impl Network {
         if unread == 0 {
             connection.check()?;
         }
-        let wanted = unread.min(scratch.len());
+        let wanted = unread.min(scratch.len()).min(most);
         if wanted == 0 {
             return Ok(Received::Empty);
         }
@@ -59,20 +79,41 @@ impl Network {
 
     pub(super) fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let count = self.admit(key, outbox.len())?;
-        let mut bytes = Vec::with_capacity(count);
-        while bytes.len() < count {
-            let part = outbox.front().len().min(count - bytes.len());
-            bytes.extend_from_slice(&outbox.front()[..part]);
-            outbox.advance(part);
+        self.transmit(key, Segment::Bytes(taken_from(outbox, count)));
+        self.sent(key, outbox)
+    }
+
+    /// Sends bytes, and copies of descriptors with the bytes that carry them.
+    pub(super) fn send_with_descriptors(
+        &mut self,
+        key: Key,
+        outbox: &mut Outbox,
+        queue: &mut DescriptorQueue,
+    ) -> io::Result<Sent> {
+        if !self.connection(key)?.is_unix() {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.transmit(key, bytes.into());
+        while !outbox.is_empty() {
+            let most = queue.bytes_until_next().unwrap_or(usize::MAX);
+            let count = self.admit(key, outbox.len().min(most))?;
+            if count == 0 {
+                break;
+            }
+            let copies = queue.with_next_byte().map(OwnedWaitable::try_clone).collect::<io::Result<_>>()?;
+            self.transmit(key, Segment::Message(taken_from(outbox, count), copies));
+            queue.sent(count);
+        }
+        self.sent(key, outbox)
+    }
+
+    fn sent(&mut self, key: Key, outbox: &Outbox) -> io::Result<Sent> {
         self.connection_mut(key)?.write_wanted = !outbox.is_empty();
         Ok(if outbox.is_empty() { Sent::All } else { Sent::Some })
     }
 
     pub(super) fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
         let count = self.admit(key, bytes.len())?;
-        self.transmit(key, Bytes::copy_from_slice(&bytes[..count]));
+        self.transmit(key, Segment::Bytes(Bytes::copy_from_slice(&bytes[..count])));
         Ok(count)
     }
 
@@ -114,8 +155,9 @@ impl Network {
         }
     }
 
-    fn transmit(&mut self, key: Key, bytes: Bytes) {
-        if bytes.is_empty() {
+    fn transmit(&mut self, key: Key, segment: Segment) {
+        let count = segment.len();
+        if count == 0 {
             return;
         }
         let is_outside = self.connection(key).is_ok_and(|connection| connection.carrier == Carrier::Network);
@@ -125,9 +167,9 @@ impl Network {
         }
         let Ok(connection) = self.connection(key) else { return };
         if self.peer_is_gone(connection) {
-            return self.stray(key, bytes.len());
+            return self.stray(key, count);
         }
-        self.send_to_peer(key, Segment::Bytes(bytes));
+        self.send_to_peer(key, segment);
     }
 
     fn send_to_peer(&mut self, key: Key, segment: Segment) {
@@ -239,4 +281,15 @@ impl Network {
             self.machines.get_mut(connection.place.machine).names.free_outgoing(local);
         }
     }
+}
+
+/// Takes the first `count` bytes of an outbox.
+fn taken_from(outbox: &mut Outbox, count: usize) -> Bytes {
+    let mut bytes = Vec::with_capacity(count);
+    while bytes.len() < count {
+        let part = outbox.front().len().min(count - bytes.len());
+        bytes.extend_from_slice(&outbox.front()[..part]);
+        outbox.advance(part);
+    }
+    bytes.into()
 }
