@@ -7,12 +7,12 @@ use ropewalk::{Reactor, Transport};
 
 use crate::end::End;
 use crate::world::World;
-use crate::{clients, producers, servers};
+use crate::{children, clients, datagrams, passing, producers, servers};
 
 /// Takes a random action, most often on `own`, the end whose callback is on the stack.
 pub(crate) fn act(world: &Rc<World>, reactor: &Reactor, own: Option<&Rc<End>>) {
     let own = own.filter(|_| world.chance(0.7)).cloned();
-    match world.below(21) {
+    match world.below(24) {
         0 | 1 => clients::connect(world, reactor),
         2 => clients::act_on_connector(world),
         3 => servers::listen(world, reactor),
@@ -21,6 +21,8 @@ pub(crate) fn act(world: &Rc<World>, reactor: &Reactor, own: Option<&Rc<End>>) {
         6 => act_from_thread(world, reactor),
         7 if world.chance(0.5) => world.iterate(reactor),
         7 => world.continue_shutdown(),
+        8 | 9 => datagrams::act_on_any(world, reactor),
+        10 => children::act_on_any(world, reactor),
         _ => {
             if let Some(end) = own.or_else(|| world.any_end()) {
                 act_on(world, reactor, &end);
@@ -31,7 +33,7 @@ pub(crate) fn act(world: &Rc<World>, reactor: &Reactor, own: Option<&Rc<End>>) {
 
 fn act_on(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
     let Some(transport) = end.transport.borrow().clone() else { return };
-    match world.below(20) {
+    match world.below(22) {
         0..=7 => write(world, end, 1 + world.below(300)),
         8 | 9 => write(world, end, 4000 + world.below(30_000)),
         10 => lose(world, end, &transport),
@@ -41,7 +43,8 @@ fn act_on(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
         15 => resume(world, end, &transport),
         16 => producers::register(world, reactor, end),
         17 => producers::unregister(end, &transport),
-        18 => transport.set_watermarks(world.below(100_000), world.below(100_000)),
+        18 | 19 => passing::pass(world, end, &transport),
+        20 => transport.set_watermarks(world.below(100_000), world.below(100_000)),
         _ => look(world, end, &transport),
     }
 }

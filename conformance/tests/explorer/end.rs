@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use ropewalk::Transport;
 
+use crate::passing;
 use crate::producers::CheckedProducer;
 use crate::world::World;
 
@@ -39,6 +40,12 @@ pub(crate) struct End {
     pub(crate) losing: Cell<bool>,
     pub(crate) losing_write: Cell<bool>,
     pub(crate) aborting: Cell<bool>,
+    /// The place in the stream of the byte that carries each passed descriptor.
+    pub(crate) passed: RefCell<Vec<u64>>,
+    /// The number of descriptors that have arrived here.
+    pub(crate) taken: Cell<u64>,
+    /// True for an end outside the reactor, which takes no descriptors.
+    pub(crate) is_outside: Cell<bool>,
     /// True if one of its callbacks panicked.
     pub(crate) panicked: Cell<bool>,
     /// True if written bytes may be lost, although the other end sees a clean end of the stream.
@@ -58,6 +65,11 @@ impl End {
     pub(crate) fn next_bytes(&self, count: usize) -> Vec<u8> {
         let from = self.written.get();
         (from..from + count as u64).map(|position| stream_byte(self.number, position)).collect()
+    }
+
+    /// Returns whether its protocol takes descriptors. Those for other ends are closed.
+    pub(crate) fn takes_descriptors(&self) -> bool {
+        !self.is_outside.get() && self.number % 3 != 0
     }
 
     /// Returns whether a write is accepted now.
@@ -93,6 +105,7 @@ impl End {
         let (received, written) = (self.received.get(), peer.written.get());
         let whole = received == written || peer.cut_short.get();
         let numbers = (self.number, peer.number);
+        passing::check_all(world, self);
         world.expect(whole, || {
             format!("{when}, end {} has {received} of {written} bytes of end {}", numbers.0, numbers.1)
         });
@@ -103,7 +116,8 @@ fn number_in(header: &[u8]) -> u64 {
     header.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-fn stream_byte(number: u64, position: u64) -> u8 {
+/// Returns one byte of a stream.
+pub(crate) fn stream_byte(number: u64, position: u64) -> u8 {
     if position < HEADER {
         return (number >> (8 * position)) as u8;
     }

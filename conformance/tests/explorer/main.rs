@@ -1,9 +1,12 @@
-//! Random schedules on the simulated network: thousands of seeds. Each seed is a small world of servers, clients and
-//! outside peers that do anything at any time, on a network with faults.
+//! Random schedules on the simulated network: thousands of seeds. Each seed is a small world of servers, clients,
+//! datagram ports, child processes and outside peers that do anything at any time, on a network with faults.
 //!
 //! These promises must hold in each of them: Bytes arrive once and in order. `connection_made` comes first, and
 //! `connection_lost` exactly once and last. No callback comes while it is switched off. No bytes are stuck once all
 //! ends read again. No source, timer, protocol or factory is left over. Virtual time never goes back.
+//!
+//! Each descriptor that is passed arrives once, in order and before its byte, or is closed. No datagram is invented, changed or delivered elsewhere, and `stop_protocol` comes once and last. Each process exits
+//! exactly once, with the status of its program, and ends after its pipes.
 //!
 //! A failure names its seed. `ROPEWALK_SEED=n cargo test -p ropewalk-conformance --test explorer replay` runs that seed
 //! alone and shows all its events. A million seeds, on all cores:
@@ -13,9 +16,13 @@
 //! ```
 
 mod actions;
+mod children;
 mod clients;
+mod datagrams;
 mod end;
 mod outside_peers;
+#[cfg_attr(not(unix), path = "passing_nothing.rs")]
+mod passing;
 mod producers;
 mod schedule;
 mod servers;

@@ -59,6 +59,7 @@ impl OutsidePeers {
 
     fn add(&mut self, stream: TestStream) {
         let end = self.world.new_end();
+        end.is_outside.set(true);
         self.world.note(|| format!("outside peer {} connects", end.number));
         self.peers.push(OutsidePeer { end, stream });
     }

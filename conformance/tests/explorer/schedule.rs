@@ -8,10 +8,11 @@ use ropewalk::testing::{Faults, MemoryReactor, Random};
 use ropewalk::{Phase, Reactor, RunOptions};
 
 use crate::actions::{abort, act, lose, resume};
+use crate::datagrams::OutsideSocket;
 use crate::outside_peers::OutsidePeers;
 use crate::producers::unregister;
 use crate::world::{Report, World};
-use crate::{clients, servers};
+use crate::{children, clients, datagrams, passing, servers};
 
 /// The way in which a schedule ends.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,8 @@ pub(crate) enum Finish {
 pub(crate) fn explore(seed: u64, finish: Finish) -> Result<Report, Report> {
     let mut random = Random::new(seed ^ 0xfa17_5000_0000_0000);
     let world = Rc::new(World::new(seed, 20 + random.below(100)));
-    let net = MemoryReactor::seeded(seed).with_faults(faults(&mut random));
+    let faults = faults_of_children(faults_of_datagrams(faults(&mut random), &world, &mut random), &mut random);
+    let net = MemoryReactor::seeded(seed).with_faults(faults);
     // The walk panics in callbacks on purpose.
     net.set_panic_policy(ropewalk::PanicPolicy::Log);
     let mut peers = OutsidePeers::new(&world, &net);
@@ -38,15 +40,22 @@ pub(crate) fn explore(seed: u64, finish: Finish) -> Result<Report, Report> {
     for _ in 0..2 + world.below(4) {
         clients::connect(&world, &net);
     }
+    let socket = OutsideSocket::new(&world, &net);
+    (0..world.below(3)).for_each(|_| datagrams::open(&world, &net));
+    children::install(&world, &net);
+    (0..world.below(3)).for_each(|_| children::spawn(&world, &net));
+    (0..world.below(6)).for_each(|_| socket.act());
     match finish {
         Finish::Close => {
             act_at_random(&world, &net, &mut peers);
             close_in_order(&world, &net, &mut peers);
             check_nothing_left(&world, &net);
+            drop(net);
         }
         Finish::Stop => {
             peers = run_until_stopped(&world, &net, peers);
             check_nothing_left(&world, &net);
+            drop(net);
         }
         Finish::Drop => {
             act_at_random(&world, &net, &mut peers);
@@ -54,6 +63,9 @@ pub(crate) fn explore(seed: u64, finish: Finish) -> Result<Report, Report> {
         }
     }
     peers.check();
+    socket.check();
+    drop((peers, socket));
+    passing::check_closed(&world);
     let report = world.report();
     world.release();
     report
@@ -86,6 +98,31 @@ fn faults(random: &mut Random) -> Faults {
     faults.buffer(buffers[random.below(buffers.len())])
 }
 
+/// Adds the faults of datagrams.
+fn faults_of_datagrams(mut faults: Faults, world: &World, random: &mut Random) -> Faults {
+    if random.chance(0.3) {
+        faults = faults.lost(0.2);
+    }
+    if random.chance(0.2) {
+        faults = faults.mtu(1500);
+    }
+    faults.doubled(if world.doubles { 0.3 } else { 0.0 }).overtaken(if world.overtakes { 0.5 } else { 0.0 })
+}
+
+/// Adds the faults of child processes.
+fn faults_of_children(mut faults: Faults, random: &mut Random) -> Faults {
+    if random.chance(0.2) {
+        faults = faults.spawn_failures(0.2);
+    }
+    if random.chance(0.4) {
+        faults = faults.exit_jitter(random.duration(Duration::from_millis(50)));
+    }
+    if random.chance(0.3) {
+        faults = faults.deaths(0.3, Duration::from_millis(50));
+    }
+    faults
+}
+
 /// Takes random actions while time passes.
 fn act_at_random(world: &Rc<World>, net: &MemoryReactor, peers: &mut OutsidePeers) {
     for _ in 0..30 {
@@ -110,8 +147,13 @@ fn close_in_order(world: &Rc<World>, net: &MemoryReactor, peers: &mut OutsidePee
             resume(world, &end, &transport);
         }
     }
+    datagrams::resume_all(world);
+    children::end_all(world);
     net.settle();
+    // A program that was left behind holds pipes for a time, and an exit is revealed after its jitter.
+    net.advance(Duration::from_millis(100));
     check_nothing_stuck(world);
+    datagrams::stop_all(world);
     for port in world.ports.take() {
         drop(port.stop_listening());
     }
@@ -215,4 +257,6 @@ fn check_nothing_left(world: &World, net: &MemoryReactor) {
     for client in world.clients.borrow().iter() {
         client.check_over();
     }
+    world.mailboxes.borrow().iter().for_each(|mailbox| mailbox.check_over(world));
+    world.children.borrow().iter().for_each(|ledger| ledger.check_over(world));
 }

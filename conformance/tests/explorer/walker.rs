@@ -3,10 +3,13 @@
 use std::panic::resume_unwind;
 use std::rc::Rc;
 
+use ropewalk::protocols::FileDescriptorReceiver;
+use ropewalk::sys::OwnedWaitable;
 use ropewalk::{Error, Protocol, Reactor, Transport};
 
 use crate::actions::act;
 use crate::end::End;
+use crate::passing;
 use crate::world::World;
 
 /// The largest delivery.
@@ -66,6 +69,7 @@ impl Walker {
             _ if self.world.shutting_down.get() => true,
             Error::ConnectionAborted => end.aborting.get(),
             Error::Panicked(..) => end.panicked.get(),
+            Error::FileDescriptorOverrun => !end.passed.borrow().is_empty(),
             Error::ConnectionDone => !end.aborting.get() && !end.panicked.get(),
             Error::ConnectionLost(cause) => cause.is_some() && !end.aborting.get() && !end.panicked.get(),
             _ => false,
@@ -93,6 +97,10 @@ impl Protocol for Walker {
             world.expect(!paused, || format!("end {} received while it was paused", end.number));
             end.receive(world, data);
         });
+    }
+
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        if self.end.takes_descriptors() { Some(self) } else { None }
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {
@@ -130,6 +138,15 @@ impl Protocol for Walker {
             }
         });
         self.end.transport.take();
+    }
+}
+
+impl FileDescriptorReceiver for Walker {
+    fn file_descriptor_received(&mut self, transport: &Transport, descriptor: OwnedWaitable) {
+        self.called(transport, "file_descriptor_received", |world, end| {
+            // The descriptors of one message arrive together, also if the callback for the first one ends the connection.
+            passing::receive(world, end, descriptor);
+        });
     }
 }
 

@@ -7,8 +7,11 @@ use std::time::Duration;
 use ropewalk::testing::Random;
 use ropewalk::{Deferred, Moment, Port, Reactor, Resolver};
 
+use crate::children::Ledger;
 use crate::clients::Client;
+use crate::datagrams::Mailbox;
 use crate::end::End;
+use crate::passing::Witness;
 
 /// The addresses that ports listen on.
 pub(crate) const PLACES: [&str; 4] = ["10.0.0.1:80", "10.0.0.2:80", "/run/walkers", "[fe80::1]:80"];
@@ -29,6 +32,13 @@ pub(crate) struct World {
     pub(crate) ends: RefCell<Vec<Rc<End>>>,
     pub(crate) ports: RefCell<Vec<Port>>,
     pub(crate) clients: RefCell<Vec<Rc<Client>>>,
+    pub(crate) mailboxes: RefCell<Vec<Rc<Mailbox>>>,
+    pub(crate) children: RefCell<Vec<Rc<Ledger>>>,
+    pub(crate) witnesses: RefCell<Vec<Witness>>,
+    /// True if the network doubles datagrams.
+    pub(crate) doubles: bool,
+    /// True if datagrams overtake others.
+    pub(crate) overtakes: bool,
     /// Protocols that have not been dropped.
     pub(crate) protocols: Cell<usize>,
     /// Starts of factories minus stops.
@@ -48,6 +58,7 @@ impl World {
         // The network uses the seed itself. The two must not draw the same numbers.
         let mut random = Random::new(seed ^ 0x5eed_0f0a_11ed_0001);
         let panics = random.chance(0.2);
+        let [doubles, overtakes] = [(); 2].map(|()| random.chance(0.3));
         World {
             random: RefCell::new(random),
             budget: Cell::new(budget),
@@ -57,6 +68,11 @@ impl World {
             ends: RefCell::default(),
             ports: RefCell::default(),
             clients: RefCell::default(),
+            mailboxes: RefCell::default(),
+            children: RefCell::default(),
+            witnesses: RefCell::default(),
+            doubles,
+            overtakes,
             protocols: Cell::default(),
             started: Cell::default(),
             panics,
@@ -175,6 +191,8 @@ impl World {
             end.producer.take();
         }
         self.clients.take().iter().for_each(|client| client.release());
+        self.mailboxes.take().iter().for_each(|mailbox| mailbox.release());
+        self.children.take().iter().for_each(|ledger| ledger.release());
         self.ports.take();
         self.shutdown.take();
     }
