@@ -1,11 +1,19 @@
-//! Models of the code that threads share: the bell of the waker, the queue of calls from threads, and requests.
+//! Models of the code that threads share: the bell of the waker, the queue of calls from threads, requests, and the
+//! thread pool, in which names are looked up.
 //!
 //! The files of the crates are included as they are. Only their primitives differ: `sync` is std's there and loom's here.
-//! loom runs a model in many orders of its steps, with the memory model of C11, and fails when a thread waits for ever. Each model ends only when its loop has done all its work, so a lost wake-up is a deadlock.
+//! loom runs a model in many orders of its steps, with the memory model of C11, and fails when a thread waits for ever.
+//! Each model ends only when its loop has done all its work, so a lost wake-up is a deadlock.
 //!
 //! ```text
 //!   pusher: queue an item, then ring        loop: look for items, fall asleep, wait for the channel, wake up
 //! ```
+//!
+//! Child processes have no model, because threads share nothing there that loom could run in another order. The thread of
+//! a reactor alone waits for the reactor's children, one by one. Children that no reactor watches any more are in one list
+//! behind one lock. The race is in the system: another thread that waits for all children takes a status away. Therefore
+//! a specification has such a thread (`conformance/src/specs/process_abuse.rs`), and `cargo xtask load` has a thread that
+//! waits for its own children beside ten thousand others.
 
 #![cfg(unix)]
 
@@ -19,9 +27,13 @@ mod channel;
 #[path = "../../crates/reactor/src/kernel/thread_calls.rs"]
 #[allow(dead_code, reason = "a model calls a part of the module")]
 mod thread_calls;
+#[path = "../../crates/reactor/src/interfaces/thread_pool.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a model calls a part of the module, and exports none")]
+mod thread_pool;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -30,13 +42,14 @@ use ropewalk_sys::{Wake, Waker};
 use attention::Attention;
 use bell::Bell;
 use thread_calls::ThreadCalls;
+use thread_pool::ThreadPool;
 
 /// The primitives of the included files.
 mod sync {
     pub(crate) use std::sync::PoisonError;
 
     pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
-    pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
     pub(crate) use loom::thread::{self, ThreadId};
 }
 
@@ -138,6 +151,46 @@ pub fn a_request_from_a_thread_is_answered() {
         }
         thread.join().expect("the thread does not panic");
     });
+}
+
+/// Withdraws a look-up while a thread of the pool may begin it: it runs or is returned, and never both. The end of the
+/// pool waits for its threads.
+pub fn cancelled_work_runs_or_is_returned() {
+    check(|| {
+        let (pool, runs) = (ThreadPool::new(1), Arc::new(AtomicUsize::new(0)));
+        let [first, _second] = [(); 2].map(|()| {
+            let runs = runs.clone();
+            pool.submit(Box::new(move || count(&runs)))
+        });
+        let returned = first.withdraw();
+        end(&pool);
+        assert_eq!(runs.load(Ordering::Relaxed) + usize::from(returned.is_some()), 2);
+        assert!(first.withdraw().is_none());
+    });
+}
+
+/// Adds work to a pool whose size is lowered meanwhile: the thread that is woken may be the one that ends.
+pub fn a_smaller_pool_leaves_no_work_behind() {
+    check(|| {
+        let (pool, runs) = (ThreadPool::new(2), Arc::new(AtomicUsize::new(0)));
+        for size in [2, 1, 1] {
+            pool.set_size(size);
+            let runs = runs.clone();
+            pool.call_in_thread(move || count(&runs));
+        }
+        end(&pool);
+        assert_eq!(runs.load(Ordering::Relaxed), 3);
+    });
+}
+
+fn count(runs: &AtomicUsize) {
+    runs.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Ends a pool. loom's clock stands still, so a thread that does not end is a deadlock.
+fn end(pool: &ThreadPool) {
+    pool.end();
+    pool.join(Instant::now() + Duration::from_secs(3600));
 }
 
 /// Runs a model in every order of its steps in which a thread is interrupted at most `INTERRUPTIONS` times. loom's

@@ -26,3 +26,13 @@ fn a_call_on_a_closing_queue_is_not_kept() {
 fn a_request_from_a_thread_is_answered() {
     ropewalk_models::a_request_from_a_thread_is_answered();
 }
+
+#[test]
+fn cancelled_work_runs_or_is_returned() {
+    ropewalk_models::cancelled_work_runs_or_is_returned();
+}
+
+#[test]
+fn a_smaller_pool_leaves_no_work_behind() {
+    ropewalk_models::a_smaller_pool_leaves_no_work_behind();
+}

@@ -27,7 +27,7 @@ pub mod unix_datagram;
 use ropewalk_sys::Capabilities;
 
 use crate::error::{Error, Result};
-use crate::kernel::{Order, Reactor};
+use crate::kernel::{Order, Reactor, sync};
 
 /// The positions of hooks. The first three features take part in each turn, the last four in the end of a run. The
 /// threads do both.

@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ropewalk_proto::panics::catch;
 use ropewalk_proto::report;
+
+use super::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 
 /// The default maximum number of threads in the pool.
 const POOL_SIZE: usize = 10;
@@ -256,7 +258,7 @@ impl Shared {
         let wanted = state.queue.len().saturating_sub(state.threads - state.busy);
         for _ in 0..wanted.min(state.size.saturating_sub(state.threads)) {
             let (shared, epoch) = (self.clone(), state.epoch);
-            let thread = std::thread::Builder::new().name("ropewalk-pool".into());
+            let thread = thread::Builder::new().name("ropewalk-pool".into());
             match thread.spawn(move || shared.work(epoch)) {
                 Ok(_detached) => state.threads += 1,
                 Err(error) if state.threads > 0 => {

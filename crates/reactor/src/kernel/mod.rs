@@ -24,7 +24,7 @@ mod provider_slot;
 mod scratch;
 mod source;
 mod spare_outboxes;
-mod sync;
+pub(crate) mod sync;
 mod thread_calls;
 mod turn;
 mod weak;

@@ -1,5 +1,5 @@
 //! The primitives of the code that threads share: std's. The models of that code (`models/`) have loom's.
 
-pub(super) use std::sync::atomic::{AtomicBool, Ordering};
-pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
-pub(super) use std::thread::{self, ThreadId};
+pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+pub(crate) use std::thread::{self, ThreadId};
