@@ -329,7 +329,9 @@ mod tests {
             Segment::Message(Bytes::from_static(text.as_bytes()), vec![null.into()])
         };
         let mut pipe = Pipe::new(100, Moment::ZERO);
-        [bytes("AA"), message("B"), bytes("CC"), message("D")].map(|segment| pipe.send(segment, at(1)));
+        for segment in [bytes("AA"), message("B"), bytes("CC"), message("D")] {
+            pipe.send(segment, at(1));
+        }
         pipe.arrive(at(1));
         // unix(7): plain bytes join the message behind them.
         for expected in [&b"AAB"[..], b"CCD"] {
