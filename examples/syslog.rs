@@ -131,7 +131,7 @@ fn structured_data_length(text: &str) -> Option<usize> {
 /// Parses `Oct 11 22:14:15 [HOSTNAME ]TAG[PID]: text`. A program on the same machine sends no host name.
 fn rfc_3164(rest: &str) -> Option<Parts<'_>> {
     let (time, rest) = (rest.get(..16)?, rest.get(16..)?);
-    if !MONTHS.contains(&&time[..3]) || !time.ends_with(' ') {
+    if !MONTHS.contains(&time.get(..3)?) || !time.ends_with(' ') {
         return None;
     }
     let is_tag = |word: &str| word.ends_with(':');

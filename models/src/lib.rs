@@ -187,7 +187,7 @@ fn count(runs: &AtomicUsize) {
     runs.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Ends a pool. loom's clock stands still, so a thread that does not end is a deadlock.
+/// Waits for the end of a pool. loom's clock never advances, so a thread that does not end is a deadlock.
 fn end(pool: &ThreadPool) {
     pool.end();
     pool.join(Instant::now() + Duration::from_secs(3600));

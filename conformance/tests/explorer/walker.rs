@@ -144,7 +144,7 @@ impl Protocol for Walker {
 impl FileDescriptorReceiver for Walker {
     fn file_descriptor_received(&mut self, transport: &Transport, descriptor: OwnedWaitable) {
         self.called(transport, "file_descriptor_received", |world, end| {
-            // The descriptors of one message arrive together, also if the callback for the first one ends the connection.
+            // The descriptors of one message arrive together, also if the callback for the first one closes it.
             passing::receive(world, end, descriptor);
         });
     }

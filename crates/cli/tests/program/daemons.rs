@@ -533,7 +533,7 @@ fn a_configuration_error_is_one_line_with_its_location() {
     };
     assert_eq!(
         complaint("[[service]]\nkind = 'echo'\nlisen = 'tcp:1'\n"),
-        "3:1: unknown key `lisen`, expected one of `listen`, `max-connections`, `idle-timeout`"
+        "3:1: unknown key `lisen`, expected one of `listen`, `max-connections`, `idle-timeout`, `allow-reflection`"
     );
     assert_eq!(
         complaint("[[service]]\nkind = 'ecco'\n"),

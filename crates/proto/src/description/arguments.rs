@@ -52,10 +52,10 @@ pub(super) fn read<D>(
     side: &str,
     example: &str,
 ) -> Result<D, DescriptionError> {
-    let outcome = read_known(description, kinds).unwrap_or_else(|| {
+    let Some(outcome) = read_known(description, kinds) else {
         let known = kinds.iter().map(|(shape, _)| shape.name);
-        Err(DescriptionError::unknown_name(description, side, known, example))
-    });
+        return Err(DescriptionError::unknown_name(description, side, known, example));
+    };
     outcome.map_err(|error| match correction::of_arguments(Side::named(side), description) {
         Some(correct) => error.suggest(&correct),
         None => error,

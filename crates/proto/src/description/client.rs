@@ -330,8 +330,13 @@ mod tests {
     fn an_error_names_the_fault_with_the_expected_form() {
         let cases = [
             (
+                "ipx:h:1",
+                "unknown client endpoint type 'ipx': expected one of tcp, tcp6, unix, serial (for example tcp:localhost:8000)",
+            ),
+            (
                 "udp:h:1",
-                "unknown client endpoint type 'udp': expected one of tcp, tcp6, unix, serial (for example tcp:localhost:8000)",
+                "client endpoint type 'udp' is for datagrams: expected one of tcp, tcp6, unix, serial \
+                 (did you mean tcp:h:1?)",
             ),
             (
                 "tcp6:192.0.2.1:80",

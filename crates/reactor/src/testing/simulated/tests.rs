@@ -628,7 +628,8 @@ fn a_spurious_event_finds_nothing() {
 fn missing_interfaces_are_named_in_errors() {
     let mut provider = kind_network();
     let datagrams = Capabilities::UDP | Capabilities::MULTICAST | Capabilities::UNIX_DATAGRAM;
-    let expected = Capabilities::TCP | Capabilities::UNIX | Capabilities::PROCESSES | datagrams;
+    let unix = Capabilities::UNIX | Capabilities::DESCRIPTOR_PASSING;
+    let expected = Capabilities::TCP | Capabilities::PROCESSES | datagrams | unix;
     assert_eq!(Capabilities::of(&mut provider), expected);
     assert!(provider.watches().is_none() && provider.adoption().is_none() && provider.host_handle().is_none());
 }
