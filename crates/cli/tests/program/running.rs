@@ -139,6 +139,17 @@ impl Running {
         log
     }
 
+    /// Waits until the standard error of the program contains `part`, and returns what it has read.
+    pub(crate) fn log_until(&mut self, part: &str) -> String {
+        let errors = self.child.stderr.as_mut().expect("log is called later");
+        let (mut log, mut byte) = (Vec::new(), [0]);
+        while !log.ends_with(part.as_bytes()) {
+            errors.read_exact(&mut byte).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&log)));
+            log.extend(byte);
+        }
+        String::from_utf8(log).expect("text")
+    }
+
     /// Kills the program, and returns its standard output after the start line.
     pub(crate) fn rest_of_output(&mut self) -> String {
         let _ = self.child.kill();
