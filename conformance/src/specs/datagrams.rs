@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::datagram_script::DatagramScript;
 use crate::script::{Log, stop};
 use crate::waiting::iterate_until;
-use crate::{count_turns, run, specifications};
+use crate::{run, specifications};
 
 const ANYWHERE: &str = "127.0.0.1:0";
 
@@ -279,7 +279,7 @@ specifications! { datagrams;
             reactor.call_later(Duration::from_millis(5 * step), |_| ());
         }
         reactor.call_later(Duration::from_millis(55), stop);
-        assert!(count_turns(&reactor) < 40);
+        assert!(crate::count_turns(&reactor) < 40);
         log.expect(&["sender started", "sender stopped"]);
     }
 

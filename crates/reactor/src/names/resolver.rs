@@ -46,7 +46,7 @@ use crate::kernel::{Reactor, WeakReactor};
 /// net.advance(Duration::from_secs(3)); // no name server is there
 /// let failure = found.try_result().unwrap().unwrap_err();
 /// assert!(failure.downcast_ref::<DnsError>().unwrap().is_temporary());
-/// assert_eq!(failure.to_string(), "no name server has answered: 10.0.0.53:53 timed out after 1s");
+/// assert_eq!(failure.to_string(), "no name server has answered: 10.0.0.53:53 failed: connection refused");
 /// ```
 #[derive(Clone)]
 pub struct DnsResolver(Rc<Client>);
