@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 
 use ropewalk::Transport;
 use ropewalk::sys::OwnedWaitable;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::pipe;
 
 use crate::end::End;
 use crate::world::World;
@@ -18,7 +18,7 @@ pub(crate) struct Witness(File);
 
 /// Sends a descriptor with the next byte of the stream.
 pub(crate) fn pass(world: &World, end: &End, transport: &Transport) {
-    let Ok((descriptor, writer)) = pipe_with(PipeFlags::CLOEXEC) else { return };
+    let Ok((descriptor, writer)) = pipe() else { return };
     let place = end.passed.borrow().len() as u64;
     let mut witness = File::from(writer);
     let labelled = witness.write_all(&[end.number.to_le_bytes(), place.to_le_bytes()].concat());
