@@ -5,8 +5,9 @@
 //! `connection_lost` exactly once and last. No callback comes while it is switched off. No bytes are stuck once all
 //! ends read again. No source, timer, protocol or factory is left over. Virtual time never goes back.
 //!
-//! Each descriptor that is passed arrives once, in order and before its byte, or is closed. No datagram is invented, changed or delivered elsewhere, and `stop_protocol` comes once and last. Each process exits
-//! exactly once, with the status of its program, and ends after its pipes.
+//! Each descriptor that is passed arrives once, in order and before its byte, or is closed. No datagram is invented,
+//! changed or delivered elsewhere, and `stop_protocol` comes once and last. Each process exits exactly once, with the
+//! status of its program, and ends after its pipes.
 //!
 //! A failure names its seed. `ROPEWALK_SEED=n cargo test -p ropewalk-conformance --test explorer replay` runs that seed
 //! alone and shows all its events. A million seeds, on all cores:
