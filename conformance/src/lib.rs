@@ -17,6 +17,7 @@ pub mod counting;
 pub mod datagram_script;
 mod failing_sends;
 pub mod fuse;
+mod intercepted;
 pub mod links;
 pub mod lock_step;
 pub mod logged;

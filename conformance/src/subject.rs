@@ -13,8 +13,9 @@ use ropewalk::{PanicPolicy, Reactor, RunOptions};
 use crate::counting::{Counting, Counts};
 use crate::failing_sends::FailingSends;
 use crate::fuse::{Fuse, Fused};
+use crate::intercepted::Intercepted;
 use crate::naming::Naming;
-use crate::tap::{Tap, Tapped};
+use crate::tap::{Tap, tapped};
 use crate::without_ipv6::WithoutIpv6;
 
 /// A provider under test.
@@ -108,7 +109,7 @@ impl Subject {
 
     /// Returns a new reactor as [`reactor`](Subject::reactor) does, and a tap on its datagrams.
     pub fn tapped(&self) -> (Reactor, Tap) {
-        let (provider, tap) = Tapped::new(self.open());
+        let (provider, tap) = tapped(self.open());
         (strict(Reactor::with_provider(Box::new(provider))), tap)
     }
 
@@ -131,7 +132,8 @@ impl Subject {
     /// Returns a new reactor as [`reactor`](Subject::reactor) does. A datagram with a content that has a `failure` is not
     /// sent.
     pub fn failing_sends(&self, failure: fn(&[u8]) -> Option<io::Error>) -> Reactor {
-        strict(Reactor::with_provider(Box::new(FailingSends { provider: self.open(), failure })))
+        let provider = Intercepted { provider: self.open(), intercept: FailingSends(failure) };
+        strict(Reactor::with_provider(Box::new(provider)))
     }
 
     fn open(&self) -> Box<dyn EventProvider> {

@@ -1,16 +1,14 @@
 //! An event provider that notes the datagrams of another provider, and at times takes no more of them.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ropewalk::Moment;
 use ropewalk::proto::Key;
-use ropewalk::sys::{
-    Arrival, Clock, DatagramOption, DatagramSpec, Datagrams, Event, EventProvider, Events, Outgoing, OwnedSocket,
-    ProviderDecorator, Ready, system_error,
-};
-use ropewalk::{Address, Moment};
+use ropewalk::sys::{Arrival, Clock, Datagrams, Event, EventProvider, Events, Outgoing, Ready, system_error};
+
+use crate::intercepted::{Intercept, Intercepted};
 
 /// A datagram that a socket has sent or received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +27,10 @@ pub struct Noted {
 
 /// The datagrams of a provider so far. Clones are the same tap.
 #[derive(Clone, Default)]
-pub struct Tap(Arc<Mutex<Tapping>>);
+pub struct Tap(Arc<Mutex<Record>>);
 
 #[derive(Default)]
-struct Tapping {
+struct Record {
     sockets: Vec<Key>,
     noted: Vec<Noted>,
     /// The number of datagrams after which a socket takes no more until the next wait.
@@ -49,8 +47,8 @@ impl Tap {
 
     /// Lets the sockets take only `count` datagrams between two waits. Then a send fails with `WouldBlock`.
     pub fn set_room(&self, count: usize) {
-        let mut tapping = self.0.lock().unwrap();
-        (tapping.room, tapping.left) = (Some(count), count);
+        let mut record = self.0.lock().unwrap();
+        (record.room, record.left) = (Some(count), count);
     }
 
     /// Returns the number of sends that failed because there was no room.
@@ -59,136 +57,72 @@ impl Tap {
     }
 }
 
-impl Tapping {
+impl Record {
     fn number_of(&self, key: Key) -> usize {
         self.sockets.iter().position(|known| *known == key).expect("a socket that was opened here")
     }
 }
 
-/// A provider with a tap.
-pub struct Tapped {
-    provider: Box<dyn EventProvider>,
+/// Wraps `provider`, and returns the tap on its datagrams as well.
+pub fn tapped(provider: Box<dyn EventProvider>) -> (impl EventProvider, Tap) {
+    let (tap, clock) = (Tap::default(), provider.clock());
+    let intercept = Tapping { clock, tap: tap.clone(), full: Vec::new() };
+    (Intercepted { provider, intercept }, tap)
+}
+
+struct Tapping {
     clock: Clock,
     tap: Tap,
     /// Sockets that had no room, and report it at the next wait.
     full: Vec<Key>,
 }
 
-impl Tapped {
-    /// Wraps `provider`. Also returns the tap.
-    pub fn new(provider: Box<dyn EventProvider>) -> (Tapped, Tap) {
-        let (tap, clock) = (Tap::default(), provider.clock());
-        (Tapped { provider, clock, tap: tap.clone(), full: Vec::new() }, tap)
-    }
-
-    fn inner(&mut self) -> &mut dyn Datagrams {
-        self.provider.datagrams().expect("a provider with datagrams keeps them")
-    }
-
+impl Tapping {
     fn note(&self, key: Key, is_sent: bool, datagrams: impl Iterator<Item = (usize, u8)>) {
         let at = (self.clock)();
-        let mut tapping = self.tap.0.lock().unwrap();
-        let socket = tapping.number_of(key);
-        tapping.noted.extend(datagrams.map(|(length, ecn)| Noted { at, socket, is_sent, length, ecn }));
+        let mut record = self.tap.0.lock().unwrap();
+        let socket = record.number_of(key);
+        record.noted.extend(datagrams.map(|(length, ecn)| Noted { at, socket, is_sent, length, ecn }));
     }
 }
 
-impl ProviderDecorator for Tapped {
-    fn decorated(&self) -> &dyn EventProvider {
-        &*self.provider
+impl Intercept for Tapping {
+    fn opened(&mut self, key: Key) {
+        self.tap.0.lock().unwrap().sockets.push(key);
     }
 
-    fn decorated_mut(&mut self) -> &mut dyn EventProvider {
-        &mut *self.provider
+    fn received(&mut self, key: Key, arrivals: &[Arrival]) {
+        self.note(key, false, arrivals.iter().map(|arrival| (arrival.bytes.len(), arrival.ecn)));
     }
 
-    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
-        self.provider.datagrams()?;
-        Some(self)
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
-        let timeout = if self.full.is_empty() { timeout } else { Some(Duration::ZERO) };
-        self.provider.wait(timeout, events)?;
-        events.extend(self.full.drain(..).map(|key| Event { key, ready: Ready::WRITE }));
-        let mut tapping = self.tap.0.lock().unwrap();
-        tapping.left = tapping.room.unwrap_or_default();
-        Ok(())
-    }
-}
-
-impl Datagrams for Tapped {
-    fn open_datagrams(&mut self, spec: &DatagramSpec) -> io::Result<(Key, Address)> {
-        let opened = self.inner().open_datagrams(spec)?;
-        self.tap.0.lock().unwrap().sockets.push(opened.0);
-        Ok(opened)
-    }
-
-    fn adopt_datagrams(
-        &mut self,
-        socket: OwnedSocket,
-        spec: &DatagramSpec,
-    ) -> io::Result<(Key, Address, Option<Address>)> {
-        let adopted = self.inner().adopt_datagrams(socket, spec)?;
-        self.tap.0.lock().unwrap().sockets.push(adopted.0);
-        Ok(adopted)
-    }
-
-    fn connect_datagrams(&mut self, key: Key, peer: &Address) -> io::Result<Address> {
-        self.inner().connect_datagrams(key, peer)
-    }
-
-    fn receive_datagrams(
-        &mut self,
-        key: Key,
-        scratch: &mut [u8],
-        most: usize,
-        arrivals: &mut Vec<Arrival>,
-    ) -> io::Result<bool> {
-        let before = arrivals.len();
-        let outcome = self.inner().receive_datagrams(key, scratch, most, arrivals);
-        self.note(key, false, arrivals[before..].iter().map(|arrival| (arrival.bytes.len(), arrival.ecn)));
-        outcome
-    }
-
-    fn send_datagrams(&mut self, key: Key, batch: &[Outgoing<'_>]) -> (usize, io::Result<()>) {
+    fn send(&mut self, datagrams: &mut dyn Datagrams, key: Key, batch: &[Outgoing<'_>]) -> (usize, io::Result<()>) {
         let room = {
-            let tapping = self.tap.0.lock().unwrap();
-            tapping.room.map_or(batch.len(), |_| tapping.left.min(batch.len()))
+            let record = self.tap.0.lock().unwrap();
+            record.room.map_or(batch.len(), |_| record.left.min(batch.len()))
         };
-        let (sent, outcome) = self.inner().send_datagrams(key, &batch[..room]);
+        let (sent, outcome) = datagrams.send_datagrams(key, &batch[..room]);
         self.note(key, true, batch[..sent].iter().map(|datagram| (datagram.bytes.len(), datagram.ecn)));
-        let mut tapping = self.tap.0.lock().unwrap();
-        tapping.left = tapping.left.saturating_sub(sent);
+        let mut record = self.tap.0.lock().unwrap();
+        record.left = record.left.saturating_sub(sent);
         if outcome.is_ok() && room < batch.len() {
-            tapping.refusals += 1;
+            record.refusals += 1;
             self.full.push(key);
             return (sent, Err(system_error(io::ErrorKind::WouldBlock)));
         }
         (sent, outcome)
     }
 
-    fn join_group(&mut self, key: Key, group: IpAddr, interface: u32) -> io::Result<()> {
-        self.inner().join_group(key, group, interface)
-    }
-
-    fn leave_group(&mut self, key: Key, group: IpAddr, interface: u32) -> io::Result<()> {
-        self.inner().leave_group(key, group, interface)
-    }
-
-    fn datagram_option(&mut self, key: Key, option: DatagramOption) -> io::Result<u32> {
-        self.inner().datagram_option(key, option)
-    }
-
-    fn set_datagram_option(&mut self, key: Key, option: DatagramOption, value: u32) -> io::Result<()> {
-        self.inner().set_datagram_option(key, option, value)
-    }
-
-    fn segments_max(&mut self, key: Key) -> io::Result<usize> {
-        self.inner().segments_max(key)
-    }
-
-    fn dropped_datagrams(&mut self, key: Key) -> io::Result<u64> {
-        self.inner().dropped_datagrams(key)
+    fn wait(
+        &mut self,
+        provider: &mut dyn EventProvider,
+        timeout: Option<Duration>,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        let timeout = if self.full.is_empty() { timeout } else { Some(Duration::ZERO) };
+        provider.wait(timeout, events)?;
+        events.extend(self.full.drain(..).map(|key| Event { key, ready: Ready::WRITE }));
+        let mut record = self.tap.0.lock().unwrap();
+        record.left = record.room.unwrap_or_default();
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ropewalk::testing::{Faults, Simulated};
 use ropewalk::{Moment, PanicPolicy, Reactor};
 use ropewalk_conformance::run;
-use ropewalk_conformance::tap::{Noted, Tapped};
+use ropewalk_conformance::tap::{Noted, tapped};
 use ropewalk_conformance::transfer::{Outcome, Transfers};
 
 const MEGABYTE: usize = 1_000_000;
@@ -27,7 +27,7 @@ struct Finished {
 
 /// Sends `bytes` bytes, every one of which the server compares.
 fn transfer(seed: u64, faults: Faults, bytes: usize) -> Finished {
-    let (provider, tap) = Tapped::new(Box::new(Simulated::new(seed, faults)));
+    let (provider, tap) = tapped(Box::new(Simulated::new(seed, faults)));
     let reactor = Reactor::with_provider(Box::new(provider));
     reactor.set_panic_policy(PanicPolicy::Stop);
     let transfers = Transfers::open(&reactor, "10.0.0.1:4433", "10.0.0.2:0", seed);

@@ -1,4 +1,4 @@
-//! The interfaces that need descriptors, on a provider that has none, such as the simulated network.
+//! The interfaces that need the operating system, on a provider that lacks them, such as the simulated network.
 
 use std::io::Read;
 use std::net::TcpListener;

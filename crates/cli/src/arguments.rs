@@ -135,8 +135,8 @@ pub(crate) enum Command {
     Daytime(SmallService),
     /// Forward connections or datagrams to another endpoint
     ///
-    /// Each side of a connection is read only as fast as the other side accepts the data. Each direction closes on its own. If the target
-    /// cannot be reached, the connection of the client is closed.
+    /// Each side of a connection is read only as fast as the other side accepts the data. Each direction closes on its
+    /// own. If the target cannot be reached, the connection of the client is closed.
     ///
     /// Between datagram endpoints, each client has a flow: a socket of its own towards the target. Answers return to the
     /// client. Datagrams that a side does not take at once are dropped.

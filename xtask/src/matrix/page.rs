@@ -98,7 +98,7 @@ on that provider, and how many apply to it. A dash means that none does, most of
 row `unix_streams` repeats specifications of other rows over UNIX sockets. The sum counts each of them once.
 
 Connecting to the fastest of several addresses (happy eyeballs) is specified twice: `races` and `lookups` in virtual time,
-and `real_races` on real sockets. The row `refusals` specifies the errors of a provider that has no descriptors.
+and `real_races` on real sockets. The row `refusals` specifies the errors of a provider that watches no descriptors.
 
 ";
 

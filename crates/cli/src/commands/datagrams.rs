@@ -6,8 +6,8 @@
 //! - Without `--allow-reflection` a service that answers receives on loopback addresses only.
 //! - A datagram from a port below 1024 is not answered. There are the well-known services that answer: echo, daytime,
 //!   chargen, time, DNS and others. Clients have higher ports.
-//! - A datagram from a port number at which a small service of this program receives is not answered. This program may run on
-//!   both machines.
+//! - A datagram from a port number at which a small service of this program receives is not answered. This program may
+//!   run on both machines.
 //! - A datagram for a group or a broadcast address is not answered, where the system knows it.
 //!
 //! Source: RFC 862, 863, 864 and 867; the rules are those of inetd(8), and CERT advisory CA-1996-01.

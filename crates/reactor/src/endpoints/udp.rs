@@ -1,6 +1,6 @@
 //! UDP endpoints.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use ropewalk_proto::Deferred;
 use ropewalk_proto::description::{UdpClient, UdpServer, ZonedIp};
@@ -8,7 +8,7 @@ use ropewalk_proto::description::{UdpClient, UdpServer, ZonedIp};
 use super::DatagramEndpoint;
 use super::tcp::socket_address;
 use crate::error::{Error, Result};
-use crate::interfaces::udp::UdpBinding;
+use crate::interfaces::udp::{UdpBinding, unspecified};
 use crate::kernel::Reactor;
 use crate::protocols::DatagramProtocol;
 use crate::transports::DatagramPort;
@@ -139,7 +139,7 @@ impl UdpClientEndpoint {
         let local = self.bind.as_ref().map(|local| socket_address(local, 0)).transpose()?;
         let is_reachable = |peer: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == peer.is_ipv4());
         let bindings = peers.into_iter().filter(is_reachable).map(|peer| {
-            let binding = UdpBinding::new(local.unwrap_or_else(|| wildcard_of_family(peer))).connect(peer);
+            let binding = UdpBinding::new(local.unwrap_or_else(|| unspecified(peer, 0))).connect(peer);
             match self.max_packet_size {
                 Some(bytes) => binding.max_packet_size(bytes),
                 None => binding,
@@ -151,11 +151,6 @@ impl UdpClientEndpoint {
             false => Ok(bindings),
         }
     }
-}
-
-fn wildcard_of_family(peer: SocketAddr) -> SocketAddr {
-    let ip: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    SocketAddr::new(ip, 0)
 }
 
 impl From<&UdpClient> for UdpClientEndpoint {

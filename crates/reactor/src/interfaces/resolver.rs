@@ -336,7 +336,7 @@ pub(crate) fn loopback(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     last.eq_ignore_ascii_case("localhost").then(addresses)
 }
 
-pub(super) fn of_family(mut addresses: Vec<SocketAddr>, family: IpFamily) -> Vec<SocketAddr> {
+pub(crate) fn of_family(mut addresses: Vec<SocketAddr>, family: IpFamily) -> Vec<SocketAddr> {
     addresses.retain(|address| family.has(address));
     addresses
 }

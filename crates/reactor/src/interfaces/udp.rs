@@ -389,6 +389,14 @@ impl Reactor {
     }
 }
 
+/// Returns the unspecified address of the family of `peer`, with a port of its own.
+pub(crate) fn unspecified(peer: SocketAddr, port: u16) -> SocketAddr {
+    match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
+    }
+}
+
 /// Returns the error of a port that was to be connected to `peer`.
 fn not_connected(peer: Address, error: Error) -> Error {
     match error {

@@ -1,4 +1,4 @@
-//! The resolver: the names that a host name stands for, one after the other.
+//! The resolver: looks up a host name by itself, and below each domain of the search list.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use super::cache::Outcome;
 use super::config::DnsConfig;
 use super::error::DnsError;
 use super::follow::Client;
-use crate::interfaces::resolver::{HostnameResolver, ascii_host_name, loopback};
+use crate::interfaces::resolver::{HostnameResolver, ascii_host_name, loopback, of_family};
 use crate::kernel::{Reactor, WeakReactor};
 
 /// A resolver that asks name servers itself, with sockets of the reactor: `client.Resolver` of `twisted.names`.
@@ -94,9 +94,8 @@ impl DnsResolver {
         if let Err(error) = check_name(host) {
             return fail(error);
         }
-        if let Some(mut found) = loopback(host, port) {
-            found.retain(|address| family.has(address));
-            return succeed(found);
+        if let Some(found) = loopback(host, port) {
+            return succeed(of_family(found, family));
         }
         let names = match self.0.names(host) {
             Ok(names) => names,

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use hickory_proto::op::Message;
@@ -11,7 +11,7 @@ use ropewalk_proto::{Address, Deferred, DeferredError, Failure, Resolver};
 use super::query::Asked;
 use super::secrets::Secrets;
 use crate::error::{Error, Result};
-use crate::interfaces::udp::UdpBinding;
+use crate::interfaces::udp::{UdpBinding, unspecified};
 use crate::kernel::Reactor;
 use crate::protocols::DatagramProtocol;
 use crate::transports::{Datagram, DatagramPort};
@@ -73,14 +73,10 @@ fn is_taken(cause: &io::Error) -> bool {
 }
 
 fn open(reactor: &Reactor, server: SocketAddr, local: u16, asked: &Rc<Asked>) -> Result<UdpQuestion> {
-    let local = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, local).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, local).into(),
-    };
     let (reply, resolver) = Deferred::new();
     let waiting = Waiting { server, asked: asked.clone(), wrong: 0, resolver };
     // The system drops datagrams of other senders, and reports a server that is not there.
-    let binding = UdpBinding::new(local).connect(server).max_packet_size(LONGEST);
+    let binding = UdpBinding::new(unspecified(server, local)).connect(server).max_packet_size(LONGEST);
     Ok(UdpQuestion { port: reactor.listen_udp(binding, waiting)?, reply })
 }
 

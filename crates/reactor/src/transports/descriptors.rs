@@ -51,7 +51,8 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// The descriptor is closed. [`Error::Unsupported`] if the event provider passes no descriptors. [`Error::Io`] with `InvalidInput` if this is not a UNIX connection, or if it has a layer.
+    /// The descriptor is closed. [`Error::Unsupported`] if the event provider passes no descriptors. [`Error::Io`] with
+    /// `InvalidInput` if this is not a UNIX connection, or if it has a layer.
     /// [`Error::Io`] with `WouldBlock` if 253 descriptors are queued already. [`Error::Closed`] after the end of the
     /// connection or of its sending direction.
     pub fn send_file_descriptor(&self, descriptor: impl Into<OwnedWaitable>) -> Result<()> {

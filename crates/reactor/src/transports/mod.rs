@@ -53,6 +53,7 @@ pub(crate) use lookups::HostName;
 pub use observer::Observer;
 pub use port::Port;
 pub use process::Process;
+pub(crate) use process::TERMINAL;
 pub use producer::{Producer, PullProducer, PushProducer};
 pub use ropewalk_sys::Released;
 pub(crate) use stream::{Origin, Settings, Stream};

@@ -18,10 +18,7 @@ use super::{ReadHalf, WriteHalf};
 use crate::error::{Error, Result};
 use crate::kernel::Reactor;
 use crate::processes::{Command, Process, ProcessProtocol};
-use crate::transports::Producer;
-
-/// The number of the terminal's bytes: that of standard output.
-const TERMINAL: u32 = 1;
+use crate::transports::{Producer, TERMINAL};
 
 /// A child process, whose pipes async code reads and writes.
 ///

@@ -134,7 +134,7 @@ struct Running {
 const PIPE_SETTINGS: Settings = Settings { is_paced: false, lingers: Some(false) };
 
 /// The number of the terminal's bytes: that of standard output.
-const TERMINAL: u32 = 1;
+pub(crate) const TERMINAL: u32 = 1;
 
 impl Process {
     /// Makes a process of what the provider has started, and calls `connection_made`.

@@ -1,4 +1,4 @@
-//! Sending: sendmsg(2) for one message, sendmmsg(2) for more. A message is a datagram or a train.
+//! Sending: sendto(2) or sendmsg(2) for one message, sendmmsg(2) for more. A message is a datagram or a train.
 
 use std::array;
 use std::ffi::c_void;
