@@ -3,6 +3,7 @@
 //! This is the only crate with `unsafe`. It never calls user code and never knows what a descriptor means.
 
 mod detach;
+mod file_events;
 mod file_lock;
 #[cfg(unix)]
 mod filesystem;
@@ -33,6 +34,7 @@ mod uring;
 mod waker;
 
 pub use detach::{Detached, detach};
+pub use file_events::{Entry, FILE_RECORD_BYTES, FileEvents, FileIdentity, FileRecord, Happened, look_at};
 pub use file_lock::FileLock;
 pub use fork::forks;
 pub use identity::Identity;

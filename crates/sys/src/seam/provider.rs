@@ -12,6 +12,7 @@ use super::{
     Adoption, Datagrams, DescriptorPassing, Events, Filesystem, Pipes, Processes, Received, Sent, Sockets, Streams,
     Watches,
 };
+use crate::file_events::FileEvents;
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
 
@@ -254,6 +255,8 @@ bitflags! {
         const MULTICAST = 1 << 9;
         /// UNIX datagrams: IReactorUNIXDatagram.
         const UNIX_DATAGRAM = 1 << 10;
+        /// Changes of files: a system with [`FileEvents`], and a provider that watches descriptors of the user.
+        const FILE_EVENTS = 1 << 11;
     }
 }
 
@@ -264,7 +267,9 @@ impl Capabilities {
         let mut offered = Capabilities::empty();
         offered.set(Capabilities::TCP, has_streams);
         offered.set(Capabilities::UNIX, has_streams && provider.filesystem().is_some());
-        offered.set(Capabilities::FD_SET, provider.watches().is_some());
+        let has_watches = provider.watches().is_some();
+        offered.set(Capabilities::FD_SET, has_watches);
+        offered.set(Capabilities::FILE_EVENTS, has_watches && FileEvents::is_supported());
         offered.set(Capabilities::SOCKET, provider.adoption().is_some());
         offered.set(Capabilities::PIPES, has_streams && provider.pipes().is_some());
         offered.set(Capabilities::DESCRIPTOR_PASSING, has_streams && provider.descriptor_passing().is_some());
