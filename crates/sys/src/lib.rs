@@ -34,7 +34,7 @@ mod uring;
 mod waker;
 
 pub use detach::{Detached, detach};
-pub use file_events::{Entry, FILE_RECORD_BYTES, FileEvents, FileIdentity, FileRecord, Happened, look_at};
+pub use file_events::{FILE_RECORD_BYTES, FileEntry, FileEvents, FileIdentity, FileRecord, Happened, look_at};
 pub use file_lock::FileLock;
 pub use fork::forks;
 pub use identity::Identity;

@@ -10,7 +10,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::{Errno, read};
 
 use super::records::{RENAMED, records};
-use super::{Entry, FileIdentity, FileRecord, Happened};
+use super::{FileEntry, FileIdentity, FileRecord, Happened};
 use crate::io_handle::RawWaitable;
 use crate::system_error::explained_error;
 
@@ -75,7 +75,7 @@ fn explained(error: Errno, message: &str) -> io::Error {
     explained_error(cause.kind(), cause, message)
 }
 
-pub(super) fn look_at(path: &Path) -> io::Result<Entry> {
+pub(super) fn look_at(path: &Path) -> io::Result<FileEntry> {
     let metadata = fs::symlink_metadata(path)?;
     let identity = FileIdentity {
         device: metadata.dev(),
@@ -85,13 +85,13 @@ pub(super) fn look_at(path: &Path) -> io::Result<Entry> {
         links: metadata.nlink(),
     };
     match metadata.file_type() {
-        kind if kind.is_dir() => Ok(Entry::Directory(identity)),
+        kind if kind.is_dir() => Ok(FileEntry::Directory(identity)),
         kind if kind.is_symlink() => match fs::read_link(path) {
-            Ok(target) => Ok(Entry::Link(target)),
+            Ok(target) => Ok(FileEntry::Link(target)),
             // It was replaced by something else in between.
-            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(Entry::File(identity)),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(FileEntry::File(identity)),
             Err(error) => Err(error),
         },
-        _ => Ok(Entry::File(identity)),
+        _ => Ok(FileEntry::File(identity)),
     }
 }

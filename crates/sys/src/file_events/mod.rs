@@ -182,19 +182,19 @@ bitflags! {
 ///
 /// ```
 /// # #[cfg(target_os = "linux")] {
-/// use ropewalk_sys::{Entry, look_at};
+/// use ropewalk_sys::{FileEntry, look_at};
 ///
 /// let directory = std::env::temp_dir();
-/// assert!(matches!(look_at(&directory.join(".."))?, Entry::Directory(_)));
+/// assert!(matches!(look_at(&directory.join(".."))?, FileEntry::Directory(_)));
 /// let link = directory.join(format!("ropewalk-link-{}", std::process::id()));
 /// std::os::unix::fs::symlink("target", &link)?;
-/// assert!(matches!(look_at(&link)?, Entry::Link(target) if target.ends_with("target")));
+/// assert!(matches!(look_at(&link)?, FileEntry::Link(target) if target.ends_with("target")));
 /// # std::fs::remove_file(link)?;
 /// # }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum FileEntry {
     /// A symbolic link, with its target.
     Link(PathBuf),
     /// A directory.
@@ -238,6 +238,6 @@ pub struct FileIdentity {
 ///
 /// # Errors
 /// The errors of lstat(2) and readlink(2). `Unsupported` on systems without [`FileEvents`].
-pub fn look_at(path: &Path) -> io::Result<Entry> {
+pub fn look_at(path: &Path) -> io::Result<FileEntry> {
     system::look_at(path)
 }

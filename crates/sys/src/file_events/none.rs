@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
-use super::{Entry, FileRecord, Happened};
+use super::{FileEntry, FileRecord, Happened};
 use crate::io_handle::RawWaitable;
 
 pub(super) const IS_SUPPORTED: bool = false;
@@ -35,7 +35,7 @@ impl Queue {
     }
 }
 
-pub(super) fn look_at(_path: &Path) -> io::Result<Entry> {
+pub(super) fn look_at(_path: &Path) -> io::Result<FileEntry> {
     Err(unsupported())
 }
 
