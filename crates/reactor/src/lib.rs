@@ -64,6 +64,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`interfaces`] | the methods of [`Reactor`], by interface |
+//! | [`files`] | changes of files and directories |
 //! | [`processes`] | child processes: commands, their pipes and their end |
 //! | [`protocols`] | the traits that you implement, and protocols for lines and length-prefixed strings |
 //! | [`transports`] | the connections that your protocols get, and ports and connectors |
@@ -80,6 +81,7 @@ pub mod application;
 pub mod book;
 pub mod endpoints;
 pub mod error;
+pub mod files;
 pub mod interfaces;
 mod kernel;
 #[cfg(feature = "hickory")]

@@ -3,6 +3,7 @@
 mod ascii_name;
 pub mod core;
 pub mod fd_set;
+pub mod file_events;
 mod hosts_file;
 mod inline_work;
 pub mod log_limit;
@@ -70,6 +71,8 @@ pub enum Interface {
     Unix,
     /// Watched descriptors: IReactorFDSet.
     FdSet,
+    /// Changes of files and directories: `twisted.internet.inotify`.
+    FileEvents,
     /// Adopted sockets: IReactorSocket.
     Socket,
     /// Pipes, terminals and files as connections: IProcessTransport, StandardIO.
@@ -96,6 +99,7 @@ impl Interface {
             Interface::Tcp => Capabilities::TCP,
             Interface::Unix => Capabilities::UNIX,
             Interface::FdSet => Capabilities::FD_SET,
+            Interface::FileEvents => Capabilities::FILE_EVENTS,
             Interface::Socket => Capabilities::SOCKET,
             // The bytes of a serial port are those of a pipe.
             Interface::Pipes | Interface::SerialPorts => Capabilities::PIPES,
@@ -113,6 +117,7 @@ impl Interface {
             Interface::Tcp => "tcp",
             Interface::Unix => "unix",
             Interface::FdSet => "fd_set",
+            Interface::FileEvents => "file_events",
             Interface::Socket => "socket",
             Interface::Pipes => "pipes",
             Interface::DescriptorPassing => "descriptor_passing",

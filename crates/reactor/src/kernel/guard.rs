@@ -131,6 +131,8 @@ pub enum CallbackKind {
     Descriptor,
     /// The action of [`on_signal`](Reactor::on_signal).
     Signal,
+    /// The action of [`watch_files`](Reactor::watch_files).
+    FileWatcher,
     /// A method of a service.
     Service,
     /// A method or destructor of an [`Observer`](crate::transports::Observer), or of an object that a connection keeps.
@@ -138,7 +140,7 @@ pub enum CallbackKind {
 }
 
 impl CallbackKind {
-    const ALL: [CallbackKind; 11] = [
+    const ALL: [CallbackKind; 12] = [
         CallbackKind::Protocol,
         CallbackKind::Factory,
         CallbackKind::Producer,
@@ -148,6 +150,7 @@ impl CallbackKind {
         CallbackKind::Trigger,
         CallbackKind::Descriptor,
         CallbackKind::Signal,
+        CallbackKind::FileWatcher,
         CallbackKind::Service,
         CallbackKind::Observer,
     ];
@@ -163,6 +166,7 @@ impl CallbackKind {
             CallbackKind::Trigger => "trigger",
             CallbackKind::Descriptor => "descriptor",
             CallbackKind::Signal => "signal",
+            CallbackKind::FileWatcher => "file watcher",
             CallbackKind::Service => "service",
             CallbackKind::Observer => "observer",
         }
