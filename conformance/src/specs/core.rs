@@ -841,7 +841,9 @@ specifications! {
         let (_line, device) = crate::terminals::pseudo_terminal();
         let settings = ropewalk::serial::SerialSettings::default();
         let serial = reactor.open_serial_port(device, &settings, &Script::new().factory());
+        let files = reactor.watch_files(ropewalk::files::WatchOptions::new(), |_, _| ());
         let outcomes = [
+            (ropewalk::Interface::FileEvents, "file_events", files.map(drop)),
             (ropewalk::Interface::SerialPorts, "serial_ports", serial.map(drop)),
             (ropewalk::Interface::Pipes, "pipes", pipe.map(drop)),
             (ropewalk::Interface::Socket, "socket", adopted.map(drop)),

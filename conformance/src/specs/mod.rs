@@ -27,6 +27,8 @@ pub mod error_numbers;
 pub mod fd_set;
 #[cfg(unix)]
 pub mod fd_setsize;
+#[cfg(target_os = "linux")]
+pub mod file_events;
 #[cfg(unix)]
 pub mod handover;
 pub mod host;

@@ -74,3 +74,9 @@ macro_rules! async_children {
 macro_rules! quic {
     () => {};
 }
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! file_events {
+    () => {};
+}
