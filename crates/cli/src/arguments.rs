@@ -15,6 +15,7 @@ use crate::values::{
     IdleLimit, any_client_endpoint, any_server_endpoint, at_least_one, client_endpoint, duration, keep_alive_count,
     keep_alive_idle, keep_alive_interval, seconds, server_endpoint,
 };
+use crate::watch_options::Watch;
 
 /// The default endpoints of the small services and of `serve`.
 const LOCAL_8000: &str = "tcp:8000:interface=127.0.0.1";
@@ -38,6 +39,7 @@ Examples:
   ropewalk portforward --listen udp:5353:interface=127.0.0.1 --to udp:192.0.2.1:53
   printf 'hello\\n' | ropewalk connect tcp:localhost:8000    send input, print the answer
   ropewalk procmon -- python3 app.py           run a program, and start it again when it ends
+  ropewalk watch src -- python3 app.py         run a program, and start it again when a file changes
   ropewalk --config services.toml --daemon     run several services in the background
 
 Endpoints to listen on:
@@ -77,6 +79,12 @@ Examples:
   ropewalk procmon -- python3 app.py --listen 8000
   ropewalk procmon --process 'web=python3 app.py' --process 'worker=python3 worker.py'
   ropewalk procmon --restart on-failure --ready-port tcp:127.0.0.1:5432 -- postgres -D data";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  ropewalk watch src -- python3 src/app.py              restart a server when its source changes
+  ropewalk watch --run --ignore target . -- cargo test  run the tests after each change
+  ropewalk watch cert.pem key.pem -- nginx -g 'daemon off;'";
 
 /// Small network services on a choice of reactors (event loops).
 ///
@@ -155,6 +163,19 @@ pub(crate) enum Command {
     /// A directory without an index.html is listed. Files outside the directory are never served, even if symbolic links
     /// lead to them.
     Serve(Serve),
+    /// Run a program, and start it again when a file changes
+    ///
+    /// The program runs at once. After a change it is stopped, TERM to its process group and KILL after --kill-time, and
+    /// is started again. With --run it finishes first, and a program that has finished waits for the next change.
+    ///
+    /// A file is watched by its name, so it may be replaced. Directories that appear later are watched too. Names that
+    /// begin with a dot are skipped, unless --hidden is given. If the program itself writes to a watched directory, it
+    /// starts again and again: name such a directory with --ignore.
+    ///
+    /// Ctrl-C or SIGTERM stops the program, and the status is 0. The status is 1 if a path cannot be watched, or if the
+    /// program cannot be run at first.
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(Watch),
 }
 
 /// Options of connect.

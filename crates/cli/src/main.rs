@@ -10,6 +10,7 @@ mod idle;
 mod listen;
 mod process_options;
 mod values;
+mod watch_options;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ mod portforward;
 mod procmon;
 mod relay;
 mod serve;
+mod watch;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::arguments::{Command, Portforward, Serve, SmallService};
 use crate::descriptors::connection_limit;
 use crate::listen::{Listeners, comma_separated, is_standard_streams, listen_any};
 use crate::process_options::Procmon;
+use crate::watch_options::NEEDS_FOREGROUND;
 use datagrams::{Answers, SmallDatagrams};
 
 /// A command as a service. It listens in `privileged_start`, and prints its start line in `start`.
@@ -147,6 +149,7 @@ impl Command {
             Command::Portforward(forward) => &forward.listen,
             Command::Procmon(procmon) => return procmon.needs_foreground(),
             Command::Serve(serve) => &serve.listen,
+            Command::Watch(_) => return Some(NEEDS_FOREGROUND.to_owned()),
         })
     }
 }
@@ -198,6 +201,7 @@ fn begin(reactor: &Reactor, command: Command) -> Result<Begun, BoxedError> {
         Command::Portforward(options) => portforward::begin(reactor, &options),
         Command::Procmon(options) => procmon::begin(reactor, *options),
         Command::Serve(options) => serve::begin(reactor, options),
+        Command::Watch(options) => watch::begin(reactor, &options),
     }
 }
 

@@ -22,4 +22,6 @@ mod scratch;
 mod serve;
 mod services;
 mod shutdown;
+#[cfg(target_os = "linux")]
+mod watch;
 mod wire;
