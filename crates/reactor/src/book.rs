@@ -30,6 +30,9 @@ pub struct Endpoints;
 #[doc = include_str!("../../../docs/src/extending.md")]
 pub struct Extending;
 
+#[doc = include_str!("../../../docs/src/file-watching.md")]
+pub struct FileWatching;
+
 #[doc = include_str!("../../../docs/src/how-it-works.md")]
 pub struct HowItWorks;
 
