@@ -7,7 +7,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(super) fn begin(reactor: &Reactor, options: &Watch) -> Result<Begun, BoxedEr
     };
     let close = move || {
         let stopped = watching.stop();
-        stopped.add_both(move |outcome| {
+        stopped.then(move |outcome| {
             drop(signals);
             outcome
         })
@@ -157,7 +157,7 @@ impl Watching {
     }
 
     /// Waits for a directory that is gone. A directory below it that cannot be watched is only reported.
-    fn lost(&self, reactor: &Reactor, event: &FileEvent, path: &PathBuf) {
+    fn lost(&self, reactor: &Reactor, event: &FileEvent, path: &Path) {
         tracing::warn!("{event}");
         let Some(watcher) = &*self.watcher.borrow() else { return };
         if path.is_dir() {
