@@ -65,18 +65,56 @@ impl Outbox {
         self.write_beyond_capacity(bytes);
     }
 
-    /// Grows the tail up to [`SEGMENT`] bytes, or starts a new one.
-    #[inline(never)]
-    fn write_beyond_capacity(&mut self, bytes: &[u8]) {
-        if self.tail.len() + bytes.len() > SEGMENT && !self.tail.is_empty() {
+    /// Lets `fill` write into a slice of `room` bytes behind the queue, and queues as many of them as `fill` returns.
+    ///
+    /// The slice is zeroed. Use this for bytes that are produced in place, such as encrypted ones.
+    ///
+    /// ```
+    /// use ropewalk_proto::Outbox;
+    ///
+    /// let mut outbox = Outbox::new();
+    /// outbox.write(b"head ");
+    /// outbox.write_with(16, |room| {
+    ///     room[..4].copy_from_slice(b"body");
+    ///     4
+    /// });
+    /// assert_eq!(outbox.front(), b"head body");
+    /// ```
+    ///
+    /// # Panics
+    /// If `fill` returns more than `room`.
+    pub fn write_with(&mut self, room: usize, fill: impl FnOnce(&mut [u8]) -> usize) {
+        if room > self.tail.capacity() - self.tail.len() {
+            self.grow_tail(room);
+        }
+        let filled = self.tail.len();
+        self.tail.resize(filled + room, 0);
+        let written = fill(&mut self.tail[filled..]);
+        assert!(written <= room, "{written} bytes were written into a slice of {room}");
+        self.tail.truncate(filled + written);
+        self.len += written;
+    }
+
+    /// Grows the tail by at least `count` bytes up to [`SEGMENT`] bytes, or starts a new one.
+    fn grow_tail(&mut self, count: usize) {
+        if self.tail.len() + count > SEGMENT && !self.tail.is_empty() {
             self.seal();
         }
         let filled = self.tail.len();
+        let capacity = (2 * self.tail.capacity()).clamp(filled + count, SEGMENT.max(filled + count));
+        self.tail.reserve_exact(capacity - filled);
+    }
+
+    /// Grows the tail up to [`SEGMENT`] bytes, or starts a new one.
+    #[inline(never)]
+    fn write_beyond_capacity(&mut self, bytes: &[u8]) {
         if bytes.len() > SEGMENT {
+            if !self.tail.is_empty() {
+                self.seal();
+            }
             return self.sealed.push_back(Bytes::copy_from_slice(bytes));
         }
-        let capacity = (2 * self.tail.capacity()).clamp(filled + bytes.len(), SEGMENT);
-        self.tail.reserve_exact(capacity - filled);
+        self.grow_tail(bytes.len());
         self.tail.extend_from_slice(bytes);
     }
 

@@ -58,6 +58,8 @@
 //! | `futures-io` | implements `AsyncRead` and `AsyncWrite` for [`AsyncStream`](task::AsyncStream) |
 //! | `hickory` | looks host names up by way of name servers: `names::DnsResolver` |
 //! | `hyper` | implements hyper's runtime traits for streams, timers and tasks |
+//! | `tls` | TLS on every stream: `tls`, `Reactor::listen_tls`, `Reactor::connect_tls`, `Transport::start_tls` |
+//! | `tls-seeded` | makes the handshakes of a simulated network follow from its seed, for tests |
 //!
 //! # Modules
 //!
@@ -120,6 +122,9 @@ pub use ropewalk_proto::{
     Address, DEFAULT_BACKLOG, Deferred, DeferredError, DeferredList, DeferredLock, DeferredQueue, DeferredSemaphore,
     Failure, Moment, Resolver, fail, gather_results, maybe_deferred, race, succeed,
 };
+/// TLS for servers and clients: certificates, authorities, options.
+#[cfg(feature = "tls")]
+pub use ropewalk_tls as tls;
 /// The interface of event providers, for custom ones: see [`Reactor::with_provider`].
 pub use ropewalk_sys as sys;
 pub use transports::{Connector, ConnectorState, Datagram, DatagramPort, Datagrams, Port, Transport};

@@ -20,6 +20,8 @@ mod terminal;
 pub mod thread_pool;
 pub mod threads;
 pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod udp;
 mod udp_conversions;
 pub mod unix;

@@ -238,6 +238,17 @@ impl Destination {
         self
     }
 
+    /// Returns the name or the IP address of the destination, without the port.
+    #[cfg(feature = "tls")]
+    pub(crate) fn host(&self) -> String {
+        match &self.target {
+            Target::Name(HostName { host, .. }) if host.is_empty() => "localhost".to_owned(),
+            Target::Name(HostName { host, .. }) => host.to_string(),
+            Target::Address(address) => address.inet().map_or_else(String::new, |inet| inet.ip().to_string()),
+            _ => String::new(),
+        }
+    }
+
     /// # Errors
     /// [`Error::InvalidAddress`] when the destination is an address of the excluded family.
     fn into_target(self) -> Result<Target> {

@@ -9,6 +9,8 @@ pub(crate) mod forward;
 mod paced;
 pub mod policies;
 mod reconnecting;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use back_off::{BackOff, RetryPolicy};
 pub use datagram::DatagramProtocol;
@@ -16,6 +18,8 @@ pub use factory::{ClientFactory, Factory};
 pub use file_sender::FileSender;
 pub use paced::{Paced, paced};
 pub use reconnecting::ReconnectingClientFactory;
+#[cfg(feature = "tls")]
+pub use tls::{TlsClientFactory, TlsServerFactory};
 
 use bytes::Bytes;
 use ropewalk_sys::OwnedWaitable;

@@ -134,6 +134,26 @@ impl Transport {
         let layered = layered.borrow();
         layered.layer().map(|layer| ask(layer.as_any()))
     }
+
+    /// Returns a function that makes the connection pass its held bytes to the layer once more.
+    ///
+    /// For a layer that waits for something else than bytes of the peer. The function may be called from any callback,
+    /// and does nothing after the end of the connection.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let wake = StringTransport::new().layer_waker();
+    /// wake();
+    /// ```
+    pub fn layer_waker(&self) -> impl Fn() + use<> {
+        let weak = Rc::downgrade(&self.0);
+        move || {
+            if let Some(stream) = weak.upgrade() {
+                stream.wake_layer();
+            }
+        }
+    }
 }
 
 impl Stream {
@@ -173,6 +193,15 @@ impl Stream {
         self.mark(Flags::LAYERED, true);
         self.settle_soon(&kernel);
         Ok(())
+    }
+
+    fn wake_layer(self: &Rc<Stream>) {
+        let (Some(kernel), Some(layered)) = (self.reactor.upgrade(), self.layered()) else { return };
+        // A layer that is running wakes itself. The bytes that it holds are passed to it when it has returned.
+        if let Ok(mut layered) = layered.try_borrow_mut() {
+            layered.is_held_new = true;
+        }
+        self.settle_soon(&kernel);
     }
 
     fn open_too_late(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
