@@ -122,11 +122,11 @@ pub use ropewalk_proto::{
     Address, DEFAULT_BACKLOG, Deferred, DeferredError, DeferredList, DeferredLock, DeferredQueue, DeferredSemaphore,
     Failure, Moment, Resolver, fail, gather_results, maybe_deferred, race, succeed,
 };
+/// The interface of event providers, for custom ones: see [`Reactor::with_provider`].
+pub use ropewalk_sys as sys;
 /// TLS for servers and clients: certificates, authorities, options.
 #[cfg(feature = "tls")]
 pub use ropewalk_tls as tls;
-/// The interface of event providers, for custom ones: see [`Reactor::with_provider`].
-pub use ropewalk_sys as sys;
 pub use transports::{Connector, ConnectorState, Datagram, DatagramPort, Datagrams, Port, Transport};
 
 /// The names that most programs use.

@@ -77,12 +77,25 @@ impl Reactor {
     ///
     /// # Errors
     /// As [`connect_tcp`](Reactor::connect_tcp), and [`Error::Io`] if the host cannot be the name of a server.
-    pub fn connect_tls<D>(&self, destination: D, factory: impl ClientFactory + 'static, tls: &TlsClient) -> Result<Connector>
+    pub fn connect_tls<D>(
+        &self,
+        destination: D,
+        factory: impl ClientFactory + 'static,
+        tls: &TlsClient,
+    ) -> Result<Connector>
     where
         D: TryInto<Destination>,
         Error: From<D::Error>,
     {
-        let destination = destination.try_into()?;
+        self.connect_tls_to(destination.try_into()?, factory, tls)
+    }
+
+    fn connect_tls_to(
+        &self,
+        destination: Destination,
+        factory: impl ClientFactory + 'static,
+        tls: &TlsClient,
+    ) -> Result<Connector> {
         let host = destination.host();
         // A wrong name is an error of the caller, and not of each connection.
         tls.layer(&host)?;

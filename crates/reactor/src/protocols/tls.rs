@@ -102,10 +102,7 @@ impl<F: Factory> Factory for TlsClientFactory<F> {
 super::forward::forward_client_factory!(TlsClientFactory);
 
 /// Starts the layer of a new connection. A connection without its layer must not carry plain bytes.
-fn start(
-    transport: &Transport,
-    layer: impl FnOnce() -> Result<ropewalk_tls::TlsLayer, ropewalk_tls::TlsError>,
-) {
+fn start(transport: &Transport, layer: impl FnOnce() -> Result<ropewalk_tls::TlsLayer, ropewalk_tls::TlsError>) {
     let started = layer().map_err(Error::from).and_then(|layer| transport.start_tls(layer));
     if let Err(error) = started {
         tracing::warn!(peer = %transport.peer(), %error, "TLS cannot start, so the connection is reset");
