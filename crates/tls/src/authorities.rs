@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 
 use crate::error::TlsError;
-use crate::identity::{at, certificates_in, read};
+use crate::identity::{at, certificates_in, files_in, read};
 
 /// A set of trusted certificate authorities. Clones share the certificates.
 ///
@@ -69,7 +69,7 @@ impl Authorities {
             return Authorities::from_pem(&read(path)?).map_err(|error| at(path, &error));
         }
         let mut text = Vec::new();
-        for file in files_in(path)? {
+        for file in files_in(path, &["pem", "crt"])? {
             text.extend_from_slice(&read(&file)?);
             text.push(b'\n');
         }
@@ -79,17 +79,4 @@ impl Authorities {
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         self.0.clone()
     }
-}
-
-fn files_in(folder: &Path) -> Result<Vec<std::path::PathBuf>, TlsError> {
-    let unreadable = |error: std::io::Error| TlsError::Configuration(format!("{}: {error}", folder.display()));
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.path();
-        if file.extension().is_some_and(|extension| extension == "pem" || extension == "crt") {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(files)
 }

@@ -1,7 +1,7 @@
 //! A certificate chain with its private key.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
@@ -62,10 +62,53 @@ impl Identity {
     /// [`TlsError::Configuration`] as for [`from_pem`](Identity::from_pem), or if a file cannot be read. The text begins
     /// with the path.
     pub fn read(certificates: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Identity, TlsError> {
+        Identity::read_chain(certificates, None, key)
+    }
+
+    /// Reads an identity as [`read`](Identity::read) does. The certificates in `chain` follow those in `certificates`.
+    ///
+    /// ```
+    /// use ropewalk_tls::Identity;
+    ///
+    /// assert!(Identity::read_chain("missing.pem", Some("chain.pem".as_ref()), "key.pem").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// As [`read`](Identity::read).
+    pub fn read_chain(
+        certificates: impl AsRef<Path>,
+        chain: Option<&Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Identity, TlsError> {
         let (certificates, key) = (certificates.as_ref(), key.as_ref());
-        let chain = certificates_in(&read(certificates)?).map_err(|error| at(certificates, &error))?;
+        let mut all = certificates_in(&read(certificates)?).map_err(|error| at(certificates, &error))?;
+        if let Some(chain) = chain {
+            all.extend(certificates_in(&read(chain)?).map_err(|error| at(chain, &error))?);
+        }
         let private = private_key_in(&read(key)?).map_err(|error| at(key, &error))?;
-        Identity::from_der(chain, private).map_err(|error| at(key, &error))
+        Identity::from_der(all, private).map_err(|error| at(key, &error))
+    }
+
+    /// Reads an identity from each file of `folder` whose name ends in `.pem`, in the order of the names. Each file has
+    /// certificates and their key.
+    ///
+    /// Blocks while the files are read.
+    ///
+    /// ```
+    /// use ropewalk_tls::Identity;
+    ///
+    /// assert!(Identity::read_folder("missing").unwrap_err().to_string().starts_with("missing: "));
+    /// ```
+    ///
+    /// # Errors
+    /// [`TlsError::Configuration`] as for [`read`](Identity::read), or if there is no such file.
+    pub fn read_folder(folder: impl AsRef<Path>) -> Result<Vec<Identity>, TlsError> {
+        let folder = folder.as_ref();
+        let files = files_in(folder, &["pem"])?;
+        if files.is_empty() {
+            return Err(at(folder, &"no file in this folder has a name that ends in .pem"));
+        }
+        files.iter().map(|file| Identity::read(file, file)).collect()
     }
 
     /// Creates an identity from certificates and a key that are already decoded.
@@ -104,11 +147,24 @@ impl Identity {
 
 /// Reads a file. The error begins with the path.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| TlsError::Configuration(format!("{}: {error}", path.display())))
+    std::fs::read(path).map_err(|error| at(path, &error))
+}
+
+/// Returns the files of `folder` whose names have one of `extensions`, in the order of the names.
+pub(crate) fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, TlsError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| at(folder, &error))? {
+        let file = entry.map_err(|error| at(folder, &error))?.path();
+        if file.extension().is_some_and(|extension| extensions.iter().any(|known| extension == *known)) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Puts the path in front of an error.
-pub(crate) fn at(path: &Path, error: &TlsError) -> TlsError {
+pub(crate) fn at(path: &Path, error: &dyn std::fmt::Display) -> TlsError {
     TlsError::Configuration(format!("{}: {error}", path.display()))
 }
 

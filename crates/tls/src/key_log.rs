@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use rustls::KeyLog;
 
 use crate::error::TlsError;
+use crate::identity::at;
 
 /// Opens a file for the secrets of connections, in the format of the variable `SSLKEYLOGFILE`.
 ///
@@ -23,7 +24,7 @@ use crate::error::TlsError;
 pub fn key_log_file(path: impl AsRef<Path>) -> Result<Arc<dyn KeyLog>, TlsError> {
     let path = path.as_ref();
     let opened = OpenOptions::new().create(true).append(true).open(path);
-    let file = opened.map_err(|error| TlsError::Configuration(format!("{}: {error}", path.display())))?;
+    let file = opened.map_err(|error| at(path, &error))?;
     Ok(Arc::new(KeyLogFile(Mutex::new(file))))
 }
 

@@ -59,6 +59,10 @@ mod registry;
 mod serial;
 mod stdio;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_files;
 mod udp;
 mod unix;
 mod unix_datagram;
@@ -81,6 +85,8 @@ pub use registry::Endpoints;
 pub use serial::SerialPortEndpoint;
 pub use stdio::StdioServerEndpoint;
 pub use tcp::{TcpClientEndpoint, TcpServerEndpoint};
+#[cfg(feature = "tls")]
+pub use tls::{TlsClientEndpoint, TlsServerEndpoint};
 pub use udp::{UdpClientEndpoint, UdpServerEndpoint};
 pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
 pub use unix_datagram::{UnixDatagramClientEndpoint, UnixDatagramServerEndpoint};

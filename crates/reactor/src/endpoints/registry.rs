@@ -30,7 +30,7 @@ use super::{DatagramEndpoint, StreamClientEndpoint, StreamServerEndpoint};
 use crate::kernel::Reactor;
 use crate::processes::Command;
 
-type Parsed<E> = Result<Rc<E>, DescriptionError>;
+pub(super) type Parsed<E> = Result<Rc<E>, DescriptionError>;
 type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
 
 /// A registry of the endpoint types that a description may name.
@@ -113,6 +113,8 @@ impl Endpoints {
             endpoints.register_client(name, |_, description| described_client(description));
         }
         endpoints.register_client("process", |_, description| process(description));
+        #[cfg(feature = "tls")]
+        super::tls_files::register(&endpoints);
         for name in DatagramServerDescription::names() {
             endpoints.register_datagram_server(name, |_, description| described_datagram_server(description));
         }

@@ -21,6 +21,13 @@ impl From<TlsError> for Error {
     }
 }
 
+impl Error {
+    /// Returns the error of certificates that cannot be used.
+    pub(crate) fn cannot_load_tls(error: TlsError) -> Error {
+        Error::io("cannot use the certificates")(error.into())
+    }
+}
+
 impl Reactor {
     /// Accepts TCP connections that speak TLS. `factory` builds a protocol for each connection.
     ///

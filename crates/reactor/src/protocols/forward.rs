@@ -67,6 +67,9 @@ macro_rules! forward_conversation {
             self.inner.layer_opened(transport);
         }
 
+        $crate::protocols::forward::forward_conversation!(but layer_opened);
+    };
+    (but layer_opened) => {
         fn data_received(&mut self, transport: &$crate::transports::Transport, data: &[u8]) {
             self.inner.data_received(transport, data);
         }
