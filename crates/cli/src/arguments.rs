@@ -50,12 +50,17 @@ Endpoints to listen on:
   fd:NUMBER                  listening socket inherited as this file descriptor
   stdio:                     standard input and output (the program exits when they close)
   serial:DEVICE[:speed=9600] serial port, as one connection (the program exits when it closes)
+  tls:PATH[:port=443]        TLS, with the certificates in PATH: a PEM file or a folder of them
+  ssl:PORT[:privateKey=FILE][:certKey=FILE]    TLS, with one certificate (Twisted's form)
+  self-signed:PORT           TLS on 127.0.0.1 with a new certificate, for trying out
   haproxy:ENDPOINT           any of these, behind a load balancer that sends PROXY headers
 Endpoints to connect to:
   tcp:HOST:PORT[:timeout=30] TCP, to a host name or an IP address
   tcp6:HOST:PORT             TCP over IPv6 only
   unix:PATH                  UNIX socket
   serial:DEVICE[:speed=9600] serial port, such as serial:/dev/ttyUSB0:speed=115200
+  tls:HOST:PORT              TLS, checked against the authorities of the system (trustRoots=PATH: others)
+  ssl:HOST:PORT              TLS (Twisted's form)
   process:PROGRAM[:ARGUMENT] standard input and output of a program, such as process:sh:-c:date
 Datagram endpoints (of echo, discard, chargen, daytime and portforward) to receive at:
   udp:PORT[:interface=IP]    UDP, on all interfaces or on one (port 0: any free port)

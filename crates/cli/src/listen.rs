@@ -8,14 +8,14 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::rc::Rc;
 
 use ropewalk::endpoints::{
-    DatagramEndpoint, Endpoints, StdioServerEndpoint, StreamServerEndpoint, datagram_server_from_string,
-    server_from_string,
+    DatagramEndpoint, StdioServerEndpoint, StreamServerEndpoint, datagram_server_from_string, server_from_string,
 };
 use ropewalk::{
     Address, DatagramPort, DatagramProtocol, Deferred, Error, Factory, Port, Reactor, Result, Transport, gather_results,
 };
 
 use crate::connection_limit::{ConnectionLimit, LimitedFactory};
+use crate::endpoint_types::{self, endpoints};
 
 /// The first port that needs no rights.
 const FIRST_FREE_PORT: u16 = 1024;
@@ -74,6 +74,7 @@ pub(crate) fn listen_any(
     factory: impl Factory + 'static,
     mut protocol: impl FnMut(&Reactor) -> Result<Box<dyn DatagramProtocol>>,
 ) -> Result<Listeners> {
+    endpoint_types::register(&reactor.endpoints());
     let limit = ConnectionLimit::new(limit);
     let factory: Rc<dyn Factory> = Rc::new(LimitedFactory { factory: Rc::new(factory), limit: limit.clone() });
     let mut listeners = Listeners::default();
@@ -97,12 +98,12 @@ pub(crate) fn listen_any(
 
 /// Whether an endpoint description is that of a datagram server.
 pub(crate) fn is_datagram_server(endpoint: &str) -> bool {
-    Endpoints::new().datagram_server(endpoint).is_ok()
+    endpoints().datagram_server(endpoint).is_ok()
 }
 
 /// Whether an endpoint description is that of a datagram client.
 pub(crate) fn is_datagram_client(endpoint: &str) -> bool {
-    Endpoints::new().datagram_client(endpoint).is_ok()
+    endpoints().datagram_client(endpoint).is_ok()
 }
 
 /// Whether an endpoint description names standard input and output, also inside another description.
@@ -110,9 +111,14 @@ pub(crate) fn is_standard_streams(endpoint: &str) -> bool {
     has_prefix(endpoint, "stdio")
 }
 
+/// Whether connections of an endpoint speak TLS.
+pub(crate) fn is_tls(endpoint: &str) -> bool {
+    ["tls", "ssl", "self-signed"].iter().any(|prefix| has_prefix(endpoint, prefix))
+}
+
 /// Whether an endpoint description has this prefix, also inside another description.
 pub(crate) fn has_prefix(endpoint: &str, prefix: &str) -> bool {
-    let endpoints = Endpoints::new();
+    let endpoints = endpoints();
     let is_named = Rc::new(Cell::new(false));
     let named = is_named.clone();
     endpoints.register_server(prefix, move |_, _| {

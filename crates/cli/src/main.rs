@@ -5,10 +5,13 @@ mod commands;
 mod connection_limit;
 mod descriptors;
 mod doctor;
+mod endpoint_types;
 mod foreign_options;
 mod idle;
 mod listen;
 mod process_options;
+#[cfg(feature = "tls")]
+mod self_signed;
 mod values;
 mod watch_options;
 

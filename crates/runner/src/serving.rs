@@ -23,6 +23,9 @@ use crate::start_watch::{COMMAND_ENDED, SharedPidFile, StartWatch};
 use crate::supervisor::Supervisor;
 use crate::system::{Reporter, redirect_input, redirect_output};
 
+/// The event that SIGHUP fires.
+const RELOAD: &str = "reload";
+
 /// The receiver of the outcome of the start.
 pub(crate) enum Launcher {
     Terminal,
@@ -55,6 +58,8 @@ struct Progress {
     watch: RefCell<Option<StartWatch>>,
     /// Whether the shutdown is complete.
     in_order: Cell<bool>,
+    /// Reloads on SIGHUP, once a service has something to reload.
+    reload: Cell<Option<SignalWatch>>,
 }
 
 impl Serving {
@@ -180,6 +185,7 @@ fn start(
         if let Err(error) = started.report_start() {
             return fail_with(&starting, error);
         }
+        started.watch_reload(&starting);
         supervisor.ready();
     };
     application.start(reactor).add_callbacks(report, move |failure| {
@@ -188,6 +194,22 @@ fn start(
 }
 
 impl Progress {
+    /// Keeps SIGHUP from ending a program whose services have something to reload.
+    fn watch_reload(&self, reactor: &Reactor) {
+        if !reactor.has_system_event_trigger(RELOAD) {
+            return;
+        }
+        let weak = reactor.downgrade();
+        match reactor.on_signal(SIGHUP, move |_| {
+            if let Some(reactor) = weak.upgrade() {
+                reactor.fire_system_event(RELOAD);
+            }
+        }) {
+            Ok(watch) => self.reload.set(Some(watch)),
+            Err(error) => tracing::warn!(%error, "SIGHUP will not reload anything"),
+        }
+    }
+
     fn watch_start(&self, reactor: &Reactor, pid_file: &SharedPidFile) -> Option<StartWatch> {
         let launcher = self.launcher.borrow();
         let reporter = match &*launcher {

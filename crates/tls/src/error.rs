@@ -134,12 +134,22 @@ fn refusal(fault: &CertificateError, notes: &Notes) -> String {
             format!("it is not valid before {}, and today is {}", date(*not_before), date(*time))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
+            let presented: Vec<_> = presented.iter().map(|name| bare(name)).collect();
             let presented = if presented.is_empty() { "no names".to_owned() } else { presented.join(", ") };
             format!("it is for {presented}, expected {}", expected.to_str())
+        }
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "it is the certificate of an authority, expected one with basicConstraints=CA:FALSE".to_owned()
         }
         other => other.to_string(),
     };
     format!("the certificate of the peer is refused: {reason}; certificate: {certificate}")
+}
+
+/// Returns a name as rustls shows it, such as `DnsName("localhost")`, without its kind.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
 /// Describes an alert. Source: RFC 8446, section 6.2.

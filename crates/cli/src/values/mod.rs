@@ -5,8 +5,9 @@ pub(crate) mod deserialize;
 use std::num::IntErrorKind;
 use std::time::Duration;
 
-use ropewalk::endpoints::Endpoints;
 use ropewalk::proto::description::{Description, DescriptionError};
+
+use crate::endpoint_types::endpoints;
 
 /// The largest times and the largest count that Linux takes, tcp(7): MAX_TCP_KEEPIDLE, MAX_TCP_KEEPCNT.
 const KEEP_ALIVE_SECONDS_MAX: u32 = 32_767;
@@ -18,17 +19,17 @@ pub(crate) struct IdleLimit(pub(crate) Option<Duration>);
 
 /// Checks the description of a server endpoint.
 pub(crate) fn server_endpoint(text: &str) -> Result<String, DescriptionError> {
-    Endpoints::new().server(text).map(|_| text.to_owned())
+    endpoints().server(text).map(|_| text.to_owned())
 }
 
 /// Checks the description of a client endpoint.
 pub(crate) fn client_endpoint(text: &str) -> Result<String, DescriptionError> {
-    Endpoints::new().client(text).map(|_| text.to_owned())
+    endpoints().client(text).map(|_| text.to_owned())
 }
 
 /// Checks the description of a server endpoint, for streams or for datagrams.
 pub(crate) fn any_server_endpoint(text: &str) -> Result<String, DescriptionError> {
-    let endpoints = Endpoints::new();
+    let endpoints = endpoints();
     let (streams, datagrams) = (endpoints.server_names(), endpoints.datagram_server_names());
     match transport(text, &streams, &datagrams, "server", "tcp:8000:interface=127.0.0.1")? {
         Transport::Stream => endpoints.server(text).map(drop),
@@ -39,7 +40,7 @@ pub(crate) fn any_server_endpoint(text: &str) -> Result<String, DescriptionError
 
 /// Checks the description of a client endpoint, for streams or for datagrams.
 pub(crate) fn any_client_endpoint(text: &str) -> Result<String, DescriptionError> {
-    let endpoints = Endpoints::new();
+    let endpoints = endpoints();
     let (streams, datagrams) = (endpoints.client_names(), endpoints.datagram_client_names());
     match transport(text, &streams, &datagrams, "client", "tcp:localhost:8000")? {
         Transport::Stream => endpoints.client(text).map(drop),

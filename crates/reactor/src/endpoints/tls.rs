@@ -12,12 +12,13 @@
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
-use ropewalk_proto::{Address, CancelHandle, Deferred, Resolver, fail};
+use ropewalk_proto::{Address, CancelHandle, Deferred, Failure, Resolver, fail};
 use ropewalk_tls::{TlsClient, TlsServer};
 
 use super::tls_files::{ClientFiles, ServerFiles};
 use super::{StreamClientEndpoint, StreamServerEndpoint};
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::interfaces::tls_reload::TlsReload;
 use crate::kernel::Reactor;
 use crate::protocols::forward::{forward_conversation, forward_factory};
 use crate::protocols::{Factory, Protocol, TlsClientFactory, TlsServerFactory};
@@ -63,10 +64,33 @@ pub(super) struct FileServerEndpoint {
 
 impl StreamServerEndpoint for FileServerEndpoint {
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
-        match self.files.options().and_then(TlsServer::new) {
-            Ok(tls) => TlsServerEndpoint { inner: self.inner.clone(), tls }.listen(reactor, factory),
+        let files = self.files.clone();
+        match files.options().and_then(TlsServer::new) {
+            Ok(tls) => {
+                let factory = TlsServerFactory::new(factory, &tls);
+                let reload = reactor.keep_tls_current(&tls, move || files.options());
+                self.inner.listen(reactor, Rc::new(Reloading { factory, _reload: reload }))
+            }
             Err(error) => fail(Error::cannot_load_tls(error)),
         }
+    }
+}
+
+/// A factory that keeps its certificates up to date as long as its port exists.
+struct Reloading {
+    factory: TlsServerFactory<Rc<dyn Factory>>,
+    _reload: TlsReload,
+}
+
+impl Factory for Reloading {
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        self.factory.build_protocol(peer)
+    }
+
+    forward_factory!();
+
+    fn identity(&self) -> *const () {
+        self.factory.identity()
     }
 }
 
@@ -114,9 +138,9 @@ impl StreamClientEndpoint for TlsClientEndpoint {
         let connecting = self.inner.connect(reactor, Rc::new(factory));
         cancel_with(&resolver, connecting.cancel_handle(), &waiting);
         connecting.add_both(move |connected| {
-            // The handshake follows a connection.
-            if let (Err(failure), Some(resolver)) = (connected, waiting.resolver.take()) {
-                let _ = resolver.errback(failure);
+            // A connection is followed by its handshake.
+            if let Err(failure) = connected {
+                waiting.fail(failure);
             }
         });
         deferred
@@ -145,11 +169,18 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn fire(&self, outcome: Result<&Transport>) {
+    fn succeed(&self, transport: &Transport) {
         self.transport.take();
         if let Some(resolver) = self.resolver.take() {
             // Firing fails if the Deferred was cancelled.
-            let _ = resolver.fire(outcome.cloned().map_err(Into::into));
+            let _ = resolver.callback(transport.clone());
+        }
+    }
+
+    fn fail(&self, failure: impl Into<Failure>) {
+        self.transport.take();
+        if let Some(resolver) = self.resolver.take() {
+            let _ = resolver.errback(failure);
         }
     }
 }
@@ -186,12 +217,12 @@ impl Protocol for Shaking {
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         self.inner.connection_lost(transport, reason);
-        self.waiting.fire(Err(reason.clone()));
+        self.waiting.fail(reason.clone());
     }
 
     fn layer_opened(&mut self, transport: &Transport) {
         self.inner.layer_opened(transport);
-        self.waiting.fire(Ok(transport));
+        self.waiting.succeed(transport);
     }
 
     forward_conversation!(but layer_opened);

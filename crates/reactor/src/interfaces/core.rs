@@ -431,6 +431,22 @@ impl Reactor {
         Ok(())
     }
 
+    /// Returns whether `event` has triggers.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.add_system_event_trigger(Phase::During, "reload", |_| ());
+    /// assert!(reactor.has_system_event_trigger("reload") && !reactor.has_system_event_trigger("shutdown"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn has_system_event_trigger(&self, event: &str) -> bool {
+        let run = self.feature::<Run>();
+        let triggers = run.triggers.borrow();
+        triggers.waiting.iter().any(|((name, _), waiting)| &**name == event && !waiting.is_empty())
+    }
+
     /// Fires an event: runs its triggers, and removes them. An event without triggers has no effect.
     ///
     /// If a `Before` trigger returns a Deferred, the later phases run when the Deferred fires. This may happen after

@@ -22,6 +22,8 @@ pub mod threads;
 pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tls")]
+pub mod tls_reload;
 pub mod udp;
 mod udp_conversions;
 pub mod unix;

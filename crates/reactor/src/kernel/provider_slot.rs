@@ -115,7 +115,7 @@ impl Kernel {
     }
 
     /// Returns a seed of the provider, or `None` if the system's random numbers are to be used.
-    #[cfg(feature = "hickory")]
+    #[cfg(any(feature = "hickory", feature = "tls"))]
     pub(crate) fn random_seed(&self) -> Option<u64> {
         self.provider("random_seed", |provider| provider.random_seed()).ok().flatten()
     }

@@ -34,7 +34,10 @@ fn a_wrong_name_is_described_and_answered() {
     let server = server(ServerOptions::new().identity(authority.issue(&["a.example.org", "b.example.org"])));
     let client = client(ClientOptions::new().authorities(authority.trusted()));
     let (here, there) = meet(&server, &client, "c.example.org");
-    assert_says(here, &["a.example.org", "b.example.org", "expected c.example.org", "issued by CN=test authority"]);
+    assert_says(
+        here,
+        &["it is for a.example.org, b.example.org, expected c.example.org", "issued by CN=test authority"],
+    );
     assert!(matches!(there, Some(TlsError::Alert(_))), "{there:?}");
 }
 

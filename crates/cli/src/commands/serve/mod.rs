@@ -34,7 +34,7 @@ use ropewalk_runner::BoxedError;
 use super::Begun;
 use crate::arguments::Serve;
 use crate::descriptors::connection_limit;
-use crate::listen::{Listeners, listen};
+use crate::listen::{Listeners, is_tls, listen};
 use connections::Connections;
 use site::Site;
 
@@ -49,7 +49,7 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
     let connections = Connections::new(options.grace, move || served.release_memory());
     let factory = connection::factory(reactor, site.clone(), options.idle_timeout.0, &connections);
     let Listeners { ports, places, .. } = listen(reactor, &options.listen, limit, factory)?;
-    let urls: Vec<_> = places.iter().map(|place| url(place.address())).collect();
+    let urls: Vec<_> = places.iter().zip(&options.listen).map(|(place, by)| url(place.address(), by)).collect();
     let start_line = format!("serve on {}: {directory} at {}", reactor.name(), urls.join(", "));
     let reactor = reactor.clone();
     let check = move || site.check().map_err(|error| cannot_serve(error).into());
@@ -57,9 +57,10 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
     Ok(Begun { start_line, ports, check: Some(Box::new(check)), close: Some(Box::new(close)), ..Begun::default() })
 }
 
-/// Returns the URL of a TCP address. Other addresses are returned unchanged.
-fn url(address: &Address) -> String {
+/// Returns the URL of a TCP address that `endpoint` describes. Other addresses are returned unchanged.
+fn url(address: &Address, endpoint: &str) -> String {
     match address {
+        Address::Inet(inet) if is_tls(endpoint) => format!("https://{inet}/"),
         Address::Inet(inet) => format!("http://{inet}/"),
         other => other.to_string(),
     }
