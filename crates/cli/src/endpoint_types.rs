@@ -11,8 +11,5 @@ pub(crate) fn endpoints() -> Endpoints {
 
 /// Registers the program's own types.
 pub(crate) fn register(endpoints: &Endpoints) {
-    #[cfg(feature = "tls")]
     crate::self_signed::register(endpoints);
-    #[cfg(not(feature = "tls"))]
-    let _ = endpoints;
 }

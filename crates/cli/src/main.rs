@@ -10,7 +10,7 @@ mod foreign_options;
 mod idle;
 mod listen;
 mod process_options;
-#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "tls"), path = "without_self_signed.rs")]
 mod self_signed;
 mod values;
 mod watch_options;

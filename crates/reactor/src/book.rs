@@ -60,6 +60,10 @@ pub struct Signals;
 #[doc = include_str!("../../../docs/src/testing.md")]
 pub struct Testing;
 
+#[cfg(feature = "tls")]
+#[doc = include_str!("../../../docs/src/tls.md")]
+pub struct Tls;
+
 #[doc = include_str!("../../../docs/src/threads.md")]
 pub struct Threads;
 

@@ -61,7 +61,7 @@ mod stdio;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
-#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "tls"), path = "without_tls.rs")]
 mod tls_files;
 mod udp;
 mod unix;

@@ -113,7 +113,6 @@ impl Endpoints {
             endpoints.register_client(name, |_, description| described_client(description));
         }
         endpoints.register_client("process", |_, description| process(description));
-        #[cfg(feature = "tls")]
         super::tls_files::register(&endpoints);
         for name in DatagramServerDescription::names() {
             endpoints.register_datagram_server(name, |_, description| described_datagram_server(description));

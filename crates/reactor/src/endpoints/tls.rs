@@ -71,7 +71,7 @@ impl StreamServerEndpoint for FileServerEndpoint {
                 let reload = reactor.keep_tls_current(&tls, move || files.options());
                 self.inner.listen(reactor, Rc::new(Reloading { factory, _reload: reload }))
             }
-            Err(error) => fail(Error::cannot_load_tls(error)),
+            Err(error) => fail(Error::from(error)),
         }
     }
 }
@@ -242,7 +242,7 @@ impl StreamClientEndpoint for FileClientEndpoint {
             match self.files.options().and_then(TlsClient::new) {
                 Ok(tls) => drop(self.tls.set(tls)),
                 // The next attempt reads the files again.
-                Err(error) => return fail(Error::cannot_load_tls(error)),
+                Err(error) => return fail(Error::from(error)),
             }
         }
         let Some(tls) = self.tls.get() else { return fail(Error::Closed) };

@@ -17,14 +17,7 @@ const SIMULATED_START: Duration = Duration::from_secs(1_767_225_600);
 
 impl From<TlsError> for Error {
     fn from(error: TlsError) -> Error {
-        Error::io("cannot start TLS")(error.into())
-    }
-}
-
-impl Error {
-    /// Returns the error of certificates that cannot be used.
-    pub(crate) fn cannot_load_tls(error: TlsError) -> Error {
-        Error::io("cannot use the certificates")(error.into())
+        Error::io("cannot use TLS")(error.into())
     }
 }
 
