@@ -12,7 +12,7 @@ use crate::identity::at;
 
 /// Opens a file for the secrets of connections, in the format of the variable `SSLKEYLOGFILE`.
 ///
-/// Whoever can read the file can decrypt recorded traffic. Lines are appended to an existing file. Blocks while the
+/// Every reader of the file can decrypt recorded traffic. Lines are appended to an existing file. Blocks while the
 /// file is opened, and for each handshake while lines are written.
 ///
 /// ```

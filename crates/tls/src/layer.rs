@@ -398,7 +398,7 @@ impl Layer for TlsLayer {
             let dialed = self.dial();
             self.end_on_error(dialed)?;
         }
-        // Whatever rustls had to say itself, it said when it received bytes.
+        // rustls has said all that it has to say when it received bytes.
         if plain.is_empty() && !is_dialing {
             return Ok(());
         }

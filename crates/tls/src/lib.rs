@@ -1,6 +1,6 @@
 //! TLS as a byte layer of ropewalk's connections, without I/O.
 //!
-//! A [`TlsLayer`] stands between the bytes of one connection and its protocol. It is a [`Layer`](ropewalk_proto::Layer)
+//! A [`TlsLayer`] is between the bytes of one connection and its protocol. It is a [`Layer`](ropewalk_proto::Layer)
 //! of any stream: TCP, UNIX sockets, pipes and simulated networks. The protocol itself is rustls.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! What rustls' callbacks learn during one call into rustls: the name a client asks for, a refused certificate.
+//! Notes that rustls' callbacks leave during one call into rustls: the name a client asks for, a refused certificate.
 //!
 //! rustls calls a verifier or a resolver, which belong to a configuration, in the middle of a call for one connection.
 //! These callbacks leave a note here, and the layer of that connection takes it after the call, on the same thread.

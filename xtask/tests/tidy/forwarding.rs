@@ -51,7 +51,7 @@ fn wraps(block: &str) -> bool {
 /// Returns the callbacks that a wrapper forgets.
 fn forgotten<'a>(block: &str, callbacks: &'a [String], by_macro: &[String]) -> Vec<&'a str> {
     let own = functions(block);
-    let uses_macro = block.contains("forward_conversation!()");
+    let uses_macro = block.contains("forward_conversation!(");
     let forwards_bytes = block.contains(".data_received(");
     let is_due = |name: &&String| forwards_bytes || !BYTES.contains(&name.as_str());
     let is_there = |name: &String| own.contains(name) || uses_macro && by_macro.contains(name);

@@ -8,7 +8,7 @@ use ropewalk_proto::description::{UdpClient, UdpServer, ZonedIp};
 use super::DatagramEndpoint;
 use super::tcp::socket_address;
 use crate::error::{Error, Result};
-use crate::interfaces::udp::{UdpBinding, unspecified};
+use crate::interfaces::udp::UdpBinding;
 use crate::kernel::Reactor;
 use crate::protocols::DatagramProtocol;
 use crate::transports::DatagramPort;
@@ -139,7 +139,8 @@ impl UdpClientEndpoint {
         let local = self.bind.as_ref().map(|local| socket_address(local, 0)).transpose()?;
         let is_reachable = |peer: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == peer.is_ipv4());
         let bindings = peers.into_iter().filter(is_reachable).map(|peer| {
-            let binding = UdpBinding::new(local.unwrap_or_else(|| unspecified(peer, 0))).connect(peer);
+            let to_any = || UdpBinding::towards(peer, 0);
+            let binding = local.map_or_else(to_any, |local| UdpBinding::new(local).connect(peer));
             match self.max_packet_size {
                 Some(bytes) => binding.max_packet_size(bytes),
                 None => binding,

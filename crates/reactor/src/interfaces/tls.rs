@@ -57,8 +57,8 @@ impl Reactor {
     /// Connects over TCP and TLS. `factory` builds the protocol.
     ///
     /// The server's certificate must be valid for the host in `destination`. The protocol's callbacks are those of
-    /// [`listen_tls`](Reactor::listen_tls). A failed handshake ends the connection with
-    /// [`Error::ConnectionLost`], whose source is a [`TlsError`].
+    /// [`listen_tls`](Reactor::listen_tls). After a failed handshake the
+    /// reason of the end is [`Error::ConnectionLost`], whose source is a [`TlsError`].
     ///
     /// May be called from any callback.
     ///

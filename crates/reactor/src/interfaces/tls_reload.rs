@@ -28,7 +28,7 @@ impl fmt::Debug for TlsReload {
 }
 
 impl TlsReload {
-    /// Loads the options now. If they cannot be used, the server keeps its present ones.
+    /// Loads the options now. If they cannot be used, the server keeps its present ones. May be called from any callback.
     ///
     /// # Errors
     /// The error of the function that loads, or [`TlsError::Configuration`] if the options cannot be used.

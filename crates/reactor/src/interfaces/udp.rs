@@ -1,7 +1,7 @@
 //! IReactorUDP: datagrams over IPv4 and IPv6.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ropewalk_proto::Address;
 use ropewalk_sys::{DEFAULT_PACKET_SIZE, DatagramSpec, OwnedSocket, is_family_missing};
@@ -135,6 +135,32 @@ impl UdpBinding {
     /// port receives over IPv4 only.
     pub fn everywhere(port: u16) -> UdpBinding {
         UdpBinding { may_use_ipv4: true, ..UdpBinding::new((Ipv6Addr::UNSPECIFIED, port).into()) }
+    }
+
+    /// Creates a binding to `port` of every address of the family of `peer`, which is the only peer of the port. With
+    /// port 0 the system chooses a port.
+    ///
+    /// ```
+    /// use ropewalk::testing::MemoryReactor;
+    /// use ropewalk::{Datagram, DatagramPort, DatagramProtocol, UdpBinding};
+    ///
+    /// struct Ignore;
+    ///
+    /// impl DatagramProtocol for Ignore {
+    ///     fn datagram_received(&mut self, _: &DatagramPort, _: &Datagram<'_>) {}
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// let port = net.listen_udp(UdpBinding::towards("10.0.0.2:53".parse().unwrap(), 0), Ignore)?;
+    /// assert_eq!(port.peer().unwrap().to_string(), "10.0.0.2:53");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn towards(peer: SocketAddr, port: u16) -> UdpBinding {
+        let any: IpAddr = match peer {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        UdpBinding::new((any, port).into()).connect(peer)
     }
 
     /// Creates a binding to the address of a binding for TCP.
@@ -386,14 +412,6 @@ impl Reactor {
         };
         let (key, host) = opened.map_err(|error| Error::cannot_listen(address(), error))?;
         Ok(Opened { key, host, most: spec.most, peer: spec.peer })
-    }
-}
-
-/// Returns the unspecified address of the family of `peer`, with a port of its own.
-pub(crate) fn unspecified(peer: SocketAddr, port: u16) -> SocketAddr {
-    match peer {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
     }
 }
 

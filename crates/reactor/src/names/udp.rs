@@ -11,7 +11,7 @@ use ropewalk_proto::{Address, Deferred, DeferredError, Failure, Resolver};
 use super::query::Asked;
 use super::secrets::Secrets;
 use crate::error::{Error, Result};
-use crate::interfaces::udp::{UdpBinding, unspecified};
+use crate::interfaces::udp::UdpBinding;
 use crate::kernel::Reactor;
 use crate::protocols::DatagramProtocol;
 use crate::transports::{Datagram, DatagramPort};
@@ -76,7 +76,7 @@ fn open(reactor: &Reactor, server: SocketAddr, local: u16, asked: &Rc<Asked>) ->
     let (reply, resolver) = Deferred::new();
     let waiting = Waiting { server, asked: asked.clone(), wrong: 0, resolver };
     // The system drops datagrams of other senders, and reports a server that is not there.
-    let binding = UdpBinding::new(unspecified(server, local)).connect(server).max_packet_size(LONGEST);
+    let binding = UdpBinding::towards(server, local).max_packet_size(LONGEST);
     Ok(UdpQuestion { port: reactor.listen_udp(binding, waiting)?, reply })
 }
 

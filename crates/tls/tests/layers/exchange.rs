@@ -33,7 +33,7 @@ fn both_ends_know_what_they_agreed_on() {
 }
 
 #[test]
-fn a_close_is_told_apart_from_a_truncation() {
+fn a_truncation_is_not_a_close() {
     let (mut client, mut server) = open();
     let bytes = [client.send(b"bye"), client.close()].concat();
     server.receive(&bytes);

@@ -29,7 +29,7 @@ fn assert_says(error: Option<TlsError>, parts: &[&str]) {
 }
 
 #[test]
-fn a_wrong_name_is_described_and_answered() {
+fn a_wrong_name_is_described_to_both_sides() {
     let authority = Authority::new("test authority");
     let server = server(ServerOptions::new().identity(authority.issue(&["a.example.org", "b.example.org"])));
     let client = client(ClientOptions::new().authorities(authority.trusted()));

@@ -133,8 +133,17 @@ struct Running {
 /// Pipes do not linger, because a child sends no last bytes that are worth a wait.
 const PIPE_SETTINGS: Settings = Settings { is_paced: false, lingers: Some(false) };
 
-/// The number of the terminal's bytes: that of standard output.
-pub(crate) const TERMINAL: u32 = 1;
+/// The number under which a child's terminal is reported: that of standard output.
+///
+/// ```
+/// use ropewalk::transports::TERMINAL;
+///
+/// fn is_from_terminal(child_fd: u32) -> bool {
+///     child_fd == TERMINAL
+/// }
+/// assert!(is_from_terminal(1));
+/// ```
+pub const TERMINAL: u32 = 1;
 
 impl Process {
     /// Makes a process of what the provider has started, and calls `connection_made`.
