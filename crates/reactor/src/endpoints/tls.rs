@@ -68,7 +68,7 @@ impl StreamServerEndpoint for FileServerEndpoint {
         match files.options().and_then(TlsServer::new) {
             Ok(tls) => {
                 let factory = TlsServerFactory::new(factory, &tls);
-                let reload = reactor.keep_tls_current(&tls, move || files.options());
+                let reload = reactor.keep_tls_current(&tls, &self.files.paths(), move || files.options());
                 self.inner.listen(reactor, Rc::new(Reloading { factory, _reload: reload }))
             }
             Err(error) => fail(Error::from(error)),

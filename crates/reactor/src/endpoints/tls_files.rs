@@ -41,6 +41,22 @@ impl ServerFiles {
     }
 }
 
+impl ServerFiles {
+    /// Returns the files, and the folders of files.
+    pub(super) fn paths(&self) -> Vec<&Path> {
+        let mut paths = match &self.certificates {
+            Certificates::Below(path) => vec![&**path],
+            Certificates::Pair { certificate, key, .. } if certificate == key => vec![&**key],
+            Certificates::Pair { certificate, key, .. } => vec![&**certificate, &**key],
+        };
+        if let Certificates::Pair { chain: Some(chain), .. } = &self.certificates {
+            paths.push(chain);
+        }
+        paths.extend(self.client_authorities.as_deref());
+        paths
+    }
+}
+
 impl Certificates {
     fn read(&self) -> Result<Vec<Identity>, TlsError> {
         match self {

@@ -1,14 +1,22 @@
 //! Certificates that follow their files.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::rc::Rc;
+use std::path::Path;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ropewalk_tls::{ServerOptions, TlsError, TlsServer};
 
+use super::Interface;
 use super::core::Phase;
+use crate::error::Result;
+use crate::files::{FileWatcher, WatchOptions};
 use crate::kernel::Reactor;
+
+/// The time without a change after which changed files are read. Programs write a certificate and its key one after the
+/// other.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Keeps the options of a [`TlsServer`] up to date until it is dropped: [`Reactor::keep_tls_current`].
 #[must_use = "dropping this stops the reloads"]
@@ -16,9 +24,10 @@ pub struct TlsReload(Rc<Reload>);
 
 struct Reload {
     tls: TlsServer,
-    load: Box<dyn Fn() -> Result<ServerOptions, TlsError>>,
+    load: Box<dyn Fn() -> std::result::Result<ServerOptions, TlsError>>,
     /// The text of the last error, which is logged once.
     logged: RefCell<Option<String>>,
+    watcher: Cell<Option<FileWatcher>>,
 }
 
 impl fmt::Debug for TlsReload {
@@ -32,13 +41,13 @@ impl TlsReload {
     ///
     /// # Errors
     /// The error of the function that loads, or [`TlsError::Configuration`] if the options cannot be used.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    pub fn reload(&self) -> std::result::Result<(), TlsError> {
         self.0.reload()
     }
 }
 
 impl Reload {
-    fn reload(&self) -> Result<(), TlsError> {
+    fn reload(&self) -> std::result::Result<(), TlsError> {
         (self.load)().and_then(|options| self.tls.replace(options))
     }
 
@@ -56,29 +65,50 @@ impl Reload {
             }
         }
     }
+
+    /// Watches `files`, of which a folder stands for its entries.
+    fn watch(self: &Rc<Reload>, reactor: &Reactor, files: &[impl AsRef<Path>]) -> Result<()> {
+        let weak = Rc::downgrade(self);
+        let options = WatchOptions::new().settle(QUIET);
+        let watcher =
+            reactor.watch_files(options, move |_, _| weak.upgrade().iter().for_each(|it| it.reload_and_log()))?;
+        for file in files {
+            match file.as_ref().is_dir() {
+                true => watcher.add_directory(file)?,
+                false => watcher.add_file(file)?,
+            }
+        }
+        self.watcher.set(Some(watcher));
+        Ok(())
+    }
 }
 
 impl Reactor {
-    /// Loads the options of `tls` again with each event `reload`, until the returned object is dropped.
+    /// Loads the options of `tls` again when one of `files` has changed and with each event `reload`, until the returned
+    /// object is dropped.
     ///
-    /// The runner fires this event on SIGHUP: see [`fire_system_event`](Reactor::fire_system_event). If `load` fails, or
-    /// if its options cannot be used, the server keeps its present options, and an error is logged. The same error is
-    /// logged once.
+    /// A file may be replaced in any way, and a folder stands for its entries. The files are read when nothing has
+    /// changed for a second. On a system or provider without [`Interface::FileEvents`] only the event counts. The
+    /// runner fires it on SIGHUP: see [`fire_system_event`](Reactor::fire_system_event).
     ///
-    /// `load` runs on the loop, so it should read small files only. Connections that exist keep their options.
+    /// If `load` fails, or if its options cannot be used, the server keeps its present options, and an error is logged.
+    /// The same error is logged once. The next change tries again. Connections that exist keep their options. `load` runs
+    /// on the loop, so it should read small files only.
     ///
     /// ```
     /// use ropewalk::interfaces::tls_reload::TlsReload;
     /// use ropewalk::prelude::*;
     /// use ropewalk::tls::{Identity, ServerOptions, TlsError, TlsServer};
     ///
+    /// const FILES: [&str; 2] = ["/etc/example/certificate.pem", "/etc/example/key.pem"];
+    ///
     /// fn load() -> Result<ServerOptions, TlsError> {
-    ///     Ok(ServerOptions::new().identity(Identity::read("/etc/example/certificate.pem", "/etc/example/key.pem")?))
+    ///     Ok(ServerOptions::new().identity(Identity::read(FILES[0], FILES[1])?))
     /// }
     ///
     /// fn serve(reactor: &Reactor) -> Result<(TlsServer, TlsReload), TlsError> {
     ///     let tls = TlsServer::new(load()?)?;
-    ///     let reload = reactor.keep_tls_current(&tls, load);
+    ///     let reload = reactor.keep_tls_current(&tls, &FILES, load);
     ///     Ok((tls, reload))
     /// }
     /// # let _ = serve;
@@ -86,21 +116,31 @@ impl Reactor {
     pub fn keep_tls_current(
         &self,
         tls: &TlsServer,
-        load: impl Fn() -> Result<ServerOptions, TlsError> + 'static,
+        files: &[impl AsRef<Path>],
+        load: impl Fn() -> std::result::Result<ServerOptions, TlsError> + 'static,
     ) -> TlsReload {
-        let reload = Rc::new(Reload { tls: tls.clone(), load: Box::new(load), logged: RefCell::default() });
-        reload_next_time(self, &reload);
+        let reload = Rc::new(Reload {
+            tls: tls.clone(),
+            load: Box::new(load),
+            logged: RefCell::default(),
+            watcher: Cell::default(),
+        });
+        reload_with_event(self, Rc::downgrade(&reload));
+        if self.provides(Interface::FileEvents) {
+            if let Err(error) = reload.watch(self, files) {
+                tracing::warn!(%error, "changes of the certificates are not noticed, only the event reload");
+            }
+        }
         TlsReload(reload)
     }
 }
 
 /// A trigger runs once, so each one adds the next, behind the event that runs it.
-fn reload_next_time(reactor: &Reactor, reload: &Rc<Reload>) {
-    let weak = Rc::downgrade(reload);
+fn reload_with_event(reactor: &Reactor, reload: Weak<Reload>) {
     reactor.add_system_event_trigger(Phase::During, "reload", move |reactor| {
-        if let Some(reload) = weak.upgrade() {
-            reload.reload_and_log();
-            reactor.call_later(Duration::ZERO, move |reactor| reload_next_time(reactor, &reload));
+        if let Some(present) = reload.upgrade() {
+            present.reload_and_log();
+            reactor.call_later(Duration::ZERO, move |reactor| reload_with_event(reactor, reload));
         }
     });
 }
