@@ -84,6 +84,7 @@ impl RawAddress {
     }
 }
 
+#[inline]
 pub(super) fn decode(raw: &[u8]) -> Address {
     let decoded = match family(raw) {
         libc::AF_INET => inet(raw).map(Address::Inet),

@@ -70,6 +70,7 @@ impl Family {
 }
 
 /// Returns an IPv4-mapped address in its plain form, and any other address as it is.
+#[inline]
 pub(super) fn plain(address: Address) -> Address {
     match address {
         Address::Inet(inet) => Address::Inet(unmapped(inet)),

@@ -11,9 +11,9 @@ pub(super) use send::send;
 pub(super) use settings::{dropped, mtu_probing, only_own_groups, set_mtu_probing};
 
 use std::os::fd::BorrowedFd;
-use std::{io, mem};
+use std::{io, mem, ptr};
 
-use libc::mmsghdr;
+use libc::{iovec, mmsghdr};
 
 use super::family::Family;
 use trains::Trains;
@@ -21,6 +21,9 @@ use trains::Trains;
 /// A header that points to nothing.
 // SAFETY: null pointers and zero lengths are valid. Some C libraries have private padding, which must be zero.
 const NO_HEADER: mmsghdr = unsafe { mem::zeroed() };
+
+/// A vector that points to nothing.
+const NO_VECTOR: iovec = iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 
 /// The number of messages of one system call. More gained nothing that could be measured.
 const BATCH: usize = 16;

@@ -1,16 +1,17 @@
 //! Receiving: recvfrom(2) or recvmsg(2) for one datagram, recvmmsg(2) for more.
 
-use std::array;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::slice;
 
-use libc::{c_int, iovec, mmsghdr};
+use libc::{c_int, iovec, mmsghdr, msghdr};
 
 use super::super::DatagramSocket;
 use super::super::family::plain;
 use super::control::{ROOM, read_details};
-use super::{BATCH, NO_HEADER};
+use super::{BATCH, NO_HEADER, NO_VECTOR};
 use crate::seam::Arrival;
 use crate::socket::raw_address::decode;
 
@@ -20,11 +21,30 @@ const NAME: usize = 128;
 /// Makes the returned length the true one, also if the datagram was cut: recv(2).
 const FLAGS: c_int = libc::MSG_TRUNC;
 
+/// Room for the name of a sender. The kernel fills its start, so it is not cleared before.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Name([MaybeUninit<u8>; NAME]);
+
+impl Name {
+    const EMPTY: Name = Name([MaybeUninit::uninit(); NAME]);
+
+    /// Returns the name, of which the kernel reports the length: all of it, also if only a part had room.
+    ///
+    /// # Safety
+    /// The kernel was given this room with its size, and has returned `length`.
+    unsafe fn written(&self, length: usize) -> &[u8] {
+        // SAFETY: the kernel has written `length` bytes, or has filled the room.
+        unsafe { slice::from_raw_parts(self.0.as_ptr().cast(), length.min(NAME)) }
+    }
+}
+
 /// The kernel's notes about one datagram.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Envelope<const CONTROL: usize> {
-    name: [u8; NAME],
+    name: Name,
+    /// The kernel leaves the padding between control messages as it is.
     control: [u8; CONTROL],
 }
 
@@ -50,20 +70,20 @@ pub(in super::super) fn receive(
 fn receive_plain(socket: &DatagramSocket, scratch: &mut [u8], arrivals: &mut Vec<Arrival>) -> io::Result<bool> {
     let slot = socket.most.min(scratch.len());
     let (fd, place) = (socket.fd().as_raw_fd(), scratch.as_mut_ptr().cast());
-    let mut name = [0_u8; NAME];
+    let mut name = Name::EMPTY;
     let received = retry(|| {
         let mut room = NAME as libc::socklen_t;
         // SAFETY: the descriptor is open. The call writes at most `slot` bytes to `place`, which are a part of `scratch`,
         // and at most `room` bytes to `name`, which has as many.
-        let length = unsafe { libc::recvfrom(fd, place, slot, FLAGS, name.as_mut_ptr().cast(), &raw mut room) };
+        let length = unsafe { libc::recvfrom(fd, place, slot, FLAGS, name.0.as_mut_ptr().cast(), &raw mut room) };
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
         Ok((length, room as usize))
     });
     match received {
-        Ok((length, written)) => {
-            let mut arrival = Arrival::new(0..length.min(slot), plain(decode(&name[..written.min(NAME)])));
-            arrival.is_cut = length > slot;
-            arrivals.push(arrival);
+        Ok((length, name_length)) => {
+            // SAFETY: the call has returned both.
+            let name = unsafe { name.written(name_length) };
+            arrivals.push(arrival(0, slot, length, name));
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -72,24 +92,38 @@ fn receive_plain(socket: &DatagramSocket, scratch: &mut [u8], arrivals: &mut Vec
 }
 
 /// Receives at most `most` datagrams, for which there are `N` envelopes.
+#[allow(clippy::unnecessary_cast, reason = "the lengths have other types in other C libraries")]
 fn receive_batch<const N: usize, const CONTROL: usize>(
     socket: &DatagramSocket,
     scratch: &mut [u8],
     most: usize,
     arrivals: &mut Vec<Arrival>,
 ) -> io::Result<bool> {
-    let slot = socket.most.min(scratch.len());
-    let mut envelopes = [Envelope { name: [0; NAME], control: [0; CONTROL] }; N];
-    let mut slots = scratch.chunks_exact_mut(slot.max(1));
-    let mut vectors: [iovec; N] = array::from_fn(|_| vector(slots.next().unwrap_or_default()));
-    let mut headers: [mmsghdr; N] = array::from_fn(|at| header(&mut envelopes[at], &mut vectors[at]));
+    let slot = socket.most.min(scratch.len()).max(1);
+    let mut envelopes = [Envelope { name: Name::EMPTY, control: [0; CONTROL] }; N];
+    let mut vectors = [NO_VECTOR; N];
+    let mut headers = [NO_HEADER; N];
+    let mut places = scratch.chunks_exact_mut(slot);
+    for ((header, vector), envelope) in headers.iter_mut().zip(&mut vectors).zip(&mut envelopes) {
+        let place = places.next().unwrap_or_default();
+        *vector = iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() };
+        point_to(&mut header.msg_hdr, vector, envelope);
+    }
     let count = match retry(|| call(socket, &mut headers[..most])) {
         Ok(count) => count,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
         Err(error) => return Err(error),
     };
     for (at, (header, envelope)) in headers.iter().zip(&envelopes).take(count).enumerate() {
-        arrivals.push(arrival(header, envelope, at * slot, slot));
+        // SAFETY: `point_to` has given the name with its size to the kernel, which has returned the length.
+        let name = unsafe { envelope.name.written(header.msg_hdr.msg_namelen as usize) };
+        let mut arrival = arrival(at * slot, slot, header.msg_len as usize, name);
+        arrival.is_cut |= header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        if CONTROL > 0 {
+            let control = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
+            read_details(&envelope.control[..control], &mut arrival);
+        }
+        arrivals.push(arrival);
     }
     Ok(count == most)
 }
@@ -118,28 +152,19 @@ fn retry<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
     }
 }
 
-fn vector(place: &mut [u8]) -> iovec {
-    iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() }
-}
-
-fn header<const CONTROL: usize>(envelope: &mut Envelope<CONTROL>, vector: &mut iovec) -> mmsghdr {
-    let mut header = NO_HEADER.msg_hdr;
-    header.msg_name = envelope.name.as_mut_ptr().cast();
+fn point_to<const CONTROL: usize>(header: &mut msghdr, vector: &mut iovec, envelope: &mut Envelope<CONTROL>) {
+    header.msg_name = envelope.name.0.as_mut_ptr().cast();
     header.msg_namelen = NAME as _;
     header.msg_iov = vector;
     header.msg_iovlen = 1;
     header.msg_control = envelope.control.as_mut_ptr().cast();
     header.msg_controllen = CONTROL as _;
-    mmsghdr { msg_hdr: header, msg_len: 0 }
 }
 
-#[allow(clippy::unnecessary_cast, reason = "the lengths have other types in other C libraries")]
-fn arrival<const CONTROL: usize>(header: &mmsghdr, envelope: &Envelope<CONTROL>, start: usize, slot: usize) -> Arrival {
-    let length = header.msg_len as usize;
-    let name = &envelope.name[..(header.msg_hdr.msg_namelen as usize).min(NAME)];
+/// Returns the arrival of a datagram of `length` bytes in the slot that begins at `start`.
+#[inline]
+fn arrival(start: usize, slot: usize, length: usize, name: &[u8]) -> Arrival {
     let mut arrival = Arrival::new(start..start + length.min(slot), plain(decode(name)));
-    arrival.is_cut = length > slot || header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-    let control = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
-    read_details(&envelope.control[..control], &mut arrival);
+    arrival.is_cut = length > slot;
     arrival
 }

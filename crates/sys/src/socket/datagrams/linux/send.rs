@@ -4,9 +4,10 @@ use std::array;
 use std::ffi::c_void;
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
+use std::slice;
 
 use libc::{iovec, mmsghdr, msghdr, sockaddr_in};
 use ropewalk_proto::Address;
@@ -16,7 +17,7 @@ use super::super::DatagramSocket;
 use super::super::family::{Family, plain_ip};
 use super::control::Control;
 use super::trains::{PARTS_MAX, is_refusal, message_length};
-use super::{BATCH, NO_HEADER};
+use super::{BATCH, NO_HEADER, NO_VECTOR};
 use crate::seam::Outgoing;
 
 /// A destination as the system calls read it.
@@ -29,16 +30,13 @@ enum Name {
 }
 
 impl Name {
-    fn new(socket: &DatagramSocket, to: &Address) -> io::Result<Name> {
-        match to {
-            Address::Inet(SocketAddr::V4(v4)) if socket.family == Family::V4 => Ok(Name::V4(sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                sin_zero: [0; 8],
-            })),
-            _ => socket.family.destination(to).map(Name::Other),
-        }
+    fn v4(to: SocketAddrV4) -> Name {
+        Name::V4(sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: to.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(to.ip().octets()) },
+            sin_zero: [0; 8],
+        })
     }
 
     /// Returns the place of the name, and its length.
@@ -51,18 +49,16 @@ impl Name {
     }
 }
 
-/// A message that was prepared for one system call.
-struct Message {
+/// The destination and the control messages of a message, for the time of one system call.
+struct Envelope {
     to: Name,
     /// Most datagrams have no control messages, and then there is nothing to clear.
     control: Option<Control>,
-    /// The number of datagrams.
-    count: usize,
 }
 
-impl Message {
-    const fn new() -> Message {
-        Message { to: Name::Peer, control: None, count: 1 }
+impl Envelope {
+    const fn new() -> Envelope {
+        Envelope { to: Name::Peer, control: None }
     }
 
     fn control(&mut self) -> &mut Control {
@@ -84,10 +80,9 @@ pub(in super::super) fn send(socket: &mut DatagramSocket, batch: &[Outgoing<'_>]
 fn send_by(socket: &mut DatagramSocket, batch: &[Outgoing<'_>], call: &mut impl Call) -> (usize, io::Result<()>) {
     let mut sent = 0;
     while sent < batch.len() {
-        let rest = &batch[sent..];
-        let outcome = match rest {
+        let outcome = match &batch[sent..] {
             [only] => send_one(socket, only, call),
-            _ => send_some(socket, rest, call),
+            rest => send_some::<BATCH, PARTS_MAX>(socket, rest, call),
         };
         match outcome {
             Ok(count) => sent += count,
@@ -98,35 +93,48 @@ fn send_by(socket: &mut DatagramSocket, batch: &[Outgoing<'_>], call: &mut impl 
 }
 
 /// Sends one datagram. Returns the number of datagrams that were sent.
-fn send_one(socket: &DatagramSocket, datagram: &Outgoing<'_>, call: &mut impl Call) -> io::Result<usize> {
-    let mut message = Message::new();
-    address(socket, &mut message, datagram)?;
-    let mut vector = [vector(datagram.bytes)];
-    match call(socket.fd().as_raw_fd(), &mut [header(&message, &mut vector)]) {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-        outcome => outcome,
-    }
+fn send_one(socket: &mut DatagramSocket, datagram: &Outgoing<'_>, call: &mut impl Call) -> io::Result<usize> {
+    send_some::<1, 1>(socket, slice::from_ref(datagram), call)
 }
 
-/// Makes one system call. Returns the number of datagrams that were sent.
-fn send_some(socket: &mut DatagramSocket, batch: &[Outgoing<'_>], call: &mut impl Call) -> io::Result<usize> {
-    let mut messages: [Message; BATCH] = array::from_fn(|_| Message::new());
-    let prepared = prepare(socket, batch, &mut messages)?;
-    let mut vectors = [vector(&[]); PARTS_MAX];
-    for (place, part) in vectors.iter_mut().zip(batch) {
-        *place = vector(part.bytes);
-    }
-    let mut free = &mut vectors[..];
-    let mut headers = [NO_HEADER; BATCH];
-    for (place, message) in headers.iter_mut().zip(&messages[..prepared]) {
-        let (own, rest) = mem::take(&mut free).split_at_mut(message.count);
-        free = rest;
-        *place = header(message, own);
+/// Makes one system call for at most `MESSAGES` messages, which have at most `PARTS` parts together. Returns the number
+/// of datagrams that were sent.
+///
+/// # Errors
+/// The error of the first message. A later message with an error is left to the next call.
+#[inline]
+fn send_some<const MESSAGES: usize, const PARTS: usize>(
+    socket: &mut DatagramSocket,
+    batch: &[Outgoing<'_>],
+    call: &mut impl Call,
+) -> io::Result<usize> {
+    let part_max = socket.abilities.trains.part_max();
+    let mut envelopes: [Envelope; MESSAGES] = array::from_fn(|_| Envelope::new());
+    let mut vectors = [NO_VECTOR; PARTS];
+    let mut headers = [NO_HEADER; MESSAGES];
+    let (mut rest, mut free, mut prepared) = (batch, &mut vectors[..], 0);
+    for (header, envelope) in headers.iter_mut().zip(&mut envelopes) {
+        let parts = message_length(rest, part_max);
+        if parts == 0 || parts > free.len() {
+            break;
+        }
+        let (message, behind) = rest.split_at(parts);
+        match address(socket, envelope, &message[0]) {
+            Err(error) if prepared == 0 => return Err(error),
+            Err(_) => break,
+            Ok(()) => {}
+        }
+        if parts > 1 {
+            envelope.control().push_segment(message[0].bytes.len() as u16);
+        }
+        let (own, others) = mem::take(&mut free).split_at_mut(parts);
+        point_to(&mut header.msg_hdr, envelope, message, own);
+        (rest, free, prepared) = (behind, others, prepared + 1);
     }
     match call(socket.fd().as_raw_fd(), &mut headers[..prepared]) {
-        Ok(sent) => Ok(messages[..sent].iter().map(|message| message.count).sum()),
+        Ok(sent) => Ok(headers[..sent].iter().map(parts_of).sum()),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-        Err(error) if messages[0].count > 1 && is_refusal(&error) => send_alone(socket, batch, &error, call),
+        Err(error) if parts_of(&headers[0]) > 1 && is_refusal(&error) => send_alone(socket, batch, &error, call),
         Err(error) => Err(error),
     }
 }
@@ -146,80 +154,65 @@ fn send_alone(
     Ok(sent)
 }
 
-/// Fills `messages` from the start of `batch`. Returns their number.
-///
-/// # Errors
-/// The error of the first message. A later message with an error is left to the next call.
-fn prepare(socket: &mut DatagramSocket, batch: &[Outgoing<'_>], messages: &mut [Message]) -> io::Result<usize> {
-    let part_max = socket.abilities.trains.part_max();
-    let (mut rest, mut vectors_left) = (batch, PARTS_MAX);
-    for (at, message) in messages.iter_mut().enumerate() {
-        let count = message_length(rest, part_max);
-        if count == 0 || count > vectors_left {
-            return Ok(at);
-        }
-        match address(socket, message, &rest[0]) {
-            Err(error) if at == 0 => return Err(error),
-            Err(_) => return Ok(at),
-            Ok(()) => {}
-        }
-        if count > 1 {
-            message.control().push_segment(rest[0].bytes.len() as u16);
-        }
-        message.count = count;
-        vectors_left -= count;
-        rest = &rest[count..];
-    }
-    Ok(messages.len())
-}
-
 /// Writes the destination of a message, its source and its mark.
-fn address(socket: &DatagramSocket, message: &mut Message, datagram: &Outgoing<'_>) -> io::Result<()> {
-    if let Some(to) = datagram.to {
-        message.to = Name::new(socket, to)?;
-    }
+#[inline]
+fn address(socket: &DatagramSocket, envelope: &mut Envelope, datagram: &Outgoing<'_>) -> io::Result<()> {
+    envelope.to = match datagram.to {
+        None => Name::Peer,
+        Some(&Address::Inet(SocketAddr::V4(to))) if socket.family == Family::V4 => Name::v4(to),
+        Some(to) => Name::Other(socket.family.destination(to)?),
+    };
     if datagram.ecn == 0 && datagram.interface == 0 && datagram.from.is_none() {
         return Ok(());
     }
     let Some(to) = datagram.to.or(socket.peer()).and_then(Address::inet) else { return Ok(()) };
     let is_v4 = plain_ip(to.ip()).is_ipv4();
-    push_source(socket, message, datagram, is_v4)?;
+    push_source(socket, envelope, datagram, is_v4)?;
     if datagram.ecn != 0 {
-        message.control().push_ecn(datagram.ecn, is_v4);
+        envelope.control().push_ecn(datagram.ecn, is_v4);
     }
     Ok(())
 }
 
-fn push_source(socket: &DatagramSocket, message: &mut Message, datagram: &Outgoing<'_>, is_v4: bool) -> io::Result<()> {
+fn push_source(
+    socket: &DatagramSocket,
+    envelope: &mut Envelope,
+    datagram: &Outgoing<'_>,
+    is_v4: bool,
+) -> io::Result<()> {
     let from = datagram.from.map(plain_ip).filter(|from| !from.is_multicast());
     match (from, is_v4) {
         (None, _) if datagram.interface == 0 => {}
-        (None, true) => message.control().push_v4_source(Ipv4Addr::UNSPECIFIED, datagram.interface),
-        (None, false) => message.control().push_v6_source(Ipv6Addr::UNSPECIFIED, datagram.interface),
-        (Some(IpAddr::V4(from)), true) => message.control().push_v4_source(from, datagram.interface),
-        (Some(IpAddr::V6(from)), false) => message.control().push_v6_source(from, datagram.interface),
+        (None, true) => envelope.control().push_v4_source(Ipv4Addr::UNSPECIFIED, datagram.interface),
+        (None, false) => envelope.control().push_v6_source(Ipv6Addr::UNSPECIFIED, datagram.interface),
+        (Some(IpAddr::V4(from)), true) => envelope.control().push_v4_source(from, datagram.interface),
+        (Some(IpAddr::V6(from)), false) => envelope.control().push_v6_source(from, datagram.interface),
         (Some(from), _) => return Err(socket.family.error(SocketAddr::new(from, 0).into())),
     }
     Ok(())
 }
 
-fn vector(bytes: &[u8]) -> iovec {
-    iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
-}
-
-fn header(message: &Message, vectors: &mut [iovec]) -> mmsghdr {
-    let mut header: msghdr = NO_HEADER.msg_hdr;
-    let (name, length) = message.to.raw();
+/// Makes a header point to a message and its envelope, by way of `vectors`.
+fn point_to(header: &mut msghdr, envelope: &Envelope, message: &[Outgoing<'_>], vectors: &mut [iovec]) {
+    for (vector, part) in vectors.iter_mut().zip(message) {
+        *vector = iovec { iov_base: part.bytes.as_ptr().cast_mut().cast(), iov_len: part.bytes.len() };
+    }
+    let (name, length) = envelope.to.raw();
     header.msg_name = name.cast_mut();
     header.msg_namelen = length as _;
     header.msg_iov = vectors.as_mut_ptr();
     header.msg_iovlen = vectors.len() as _;
-    if let Some(control) = &message.control {
+    if let Some(control) = &envelope.control {
         let control = control.as_bytes();
         header.msg_control = control.as_ptr().cast::<c_void>().cast_mut();
         header.msg_controllen = control.len() as _;
     }
-    mmsghdr { msg_hdr: header, msg_len: 0 }
+}
+
+/// Returns the number of datagrams of a message.
+#[allow(clippy::unnecessary_cast, reason = "the number has another type in other C libraries")]
+fn parts_of(header: &mmsghdr) -> usize {
+    header.msg_hdr.msg_iovlen as usize
 }
 
 /// Makes the system call once. Returns the number of messages that were sent.

@@ -92,29 +92,30 @@ fn is_known(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// Returns the number of datagrams at the start of `batch` that make one message.
+#[inline]
 pub(super) fn message_length(batch: &[Outgoing<'_>], part_max: usize) -> usize {
-    let Some(first) = batch.first() else { return 0 };
-    let part = first.bytes.len();
-    if part == 0 || part > part_max {
-        return 1;
-    }
-    let most = PARTS_MAX.min(TRAIN_BYTES_MAX / part);
-    let mut count = 1;
-    for next in batch.iter().take(most).skip(1) {
-        let length = next.bytes.len();
-        if length == 0 || length > part || !is_alike(first, next) {
-            break;
-        }
-        count += 1;
-        if length < part {
-            break;
-        }
-    }
-    count
+    let [first, second, ..] = batch else { return batch.len() };
+    // Most datagrams of a batch have no train, and are dealt with here.
+    if first.bytes.len() > part_max || !extends(first, second) { 1 } else { train_length(batch) }
 }
 
-fn is_alike(one: &Outgoing<'_>, other: &Outgoing<'_>) -> bool {
-    one.to == other.to && (one.from, one.interface, one.ecn) == (other.from, other.interface, other.ecn)
+/// Returns the number of datagrams at the start of `batch` that make a train.
+fn train_length(batch: &[Outgoing<'_>]) -> usize {
+    let (first, part) = (&batch[0], batch[0].bytes.len());
+    let most = PARTS_MAX.min(TRAIN_BYTES_MAX / part).min(batch.len());
+    let alike = batch[1..most].iter().take_while(|next| extends(first, next)).count();
+    // The first shorter one ends the train.
+    let full = batch[1..=alike].iter().take_while(|next| next.bytes.len() == part).count();
+    1 + alike.min(full + 1)
+}
+
+/// Whether `next` may follow `first` in its train.
+#[inline]
+fn extends(first: &Outgoing<'_>, next: &Outgoing<'_>) -> bool {
+    let lengths = 1..=first.bytes.len();
+    lengths.contains(&next.bytes.len())
+        && first.to == next.to
+        && (first.from, first.interface, first.ecn) == (next.from, next.interface, next.ecn)
 }
 
 #[cfg(test)]
