@@ -59,7 +59,7 @@ impl Kernel {
     fn loop_panicked(&self, panic: CaughtPanic) -> Error {
         tracing::error!(at = panic.at(), message = panic.message(), "unhandled panic outside of callbacks");
         let error = Error::Panicked("the reactor".into(), panic.message().into());
-        self.guard.owed.set(Some((error.clone(), panic)));
+        self.guard.owed.set(Some(Box::new((error.clone(), panic))));
         error
     }
 

@@ -248,8 +248,8 @@ pub(super) struct Guard {
     panicked: RefCell<Option<Error>>,
     /// The call of the provider in which the present panic began.
     pub(super) blamed: Cell<Option<Blamed>>,
-    /// A panic in the provider, for which the policy has not been applied yet.
-    pub(super) owed: Cell<Option<(Error, CaughtPanic)>>,
+    /// A panic in the provider, for which the policy has not been applied yet. Each call of the provider looks here.
+    pub(super) owed: Cell<Option<Box<(Error, CaughtPanic)>>>,
     /// The panic that continues in the caller of the loop after this turn.
     resumed: Cell<Option<CaughtPanic>>,
     /// The number of panics outside of callbacks since the last wait that succeeded.
@@ -384,12 +384,14 @@ impl Kernel {
 
     /// Applies the policy to a panic in the provider, and returns the panic as an error. The provider's slot must be
     /// free.
+    #[inline]
     pub(super) fn apply_owed_policy(&self) -> Option<Error> {
-        let (error, panic) = self.guard.owed.take()?;
+        let (error, panic) = *self.guard.owed.take()?;
         self.apply_policy(&error, panic);
         Some(error)
     }
 
+    #[cold]
     fn apply_policy(&self, error: &Error, panic: CaughtPanic) {
         match self.guard.policy.get() {
             PanicPolicy::Log => {}

@@ -203,7 +203,7 @@ impl Kernel {
     #[cold]
     pub(super) fn provider_panicked(&self, name: &'static str, panic: CaughtPanic) -> Error {
         let error = provider_panicked(self.name, name, &panic);
-        self.guard.owed.set(Some((error.clone(), panic)));
+        self.guard.owed.set(Some(Box::new((error.clone(), panic))));
         error
     }
 }
