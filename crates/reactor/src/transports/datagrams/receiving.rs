@@ -46,7 +46,9 @@ impl DatagramPortInner {
             let received =
                 reactor.0.datagrams(|datagrams| datagrams.receive_datagrams(key, scratch, asked, &mut arrivals));
             let got = arrivals.len();
-            self.drop_cut(&mut arrivals);
+            if arrivals.iter().any(|arrival| arrival.is_cut) {
+                self.drop_cut(&mut arrivals);
+            }
             if !arrivals.is_empty() {
                 self.deliver(reactor, scratch, &arrivals);
             }
@@ -81,6 +83,7 @@ impl DatagramPortInner {
     }
 
     /// Removes datagrams that were longer than the port's maximum.
+    #[cold]
     fn drop_cut(&self, arrivals: &mut Vec<Arrival>) {
         arrivals.retain(|arrival| {
             if arrival.is_cut {

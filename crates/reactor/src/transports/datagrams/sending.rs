@@ -13,16 +13,16 @@ use crate::kernel::Kernel;
 
 impl DatagramPortInner {
     /// Sends a datagram: at once, or with others when the running callback returns.
-    pub(super) fn write(self: &Rc<DatagramPortInner>, datagram: Outgoing<'_>) -> Result<()> {
-        let datagram = self.towards(datagram)?;
+    pub(super) fn write(self: &Rc<DatagramPortInner>, mut datagram: Outgoing<'_>) -> Result<()> {
+        datagram.to = self.destination(datagram.to)?;
         if !self.is_open() {
             return Err(Error::Closed);
         }
-        let kernel = self.kernel()?;
         if self.is_calling() {
-            self.keep(&kernel, &datagram);
+            self.keep(&datagram);
             return Ok(());
         }
+        let kernel = self.kernel()?;
         match self.transmit(&kernel, &[datagram])? {
             (_, Ok(())) => Ok(()),
             (_, Err(error)) => Err(Error::send(error, datagram.bytes.len())),
@@ -47,18 +47,14 @@ impl DatagramPortInner {
         }
     }
 
-    /// Checks the destination against the peer of a connected port, to which a datagram goes without an address.
-    fn towards<'a>(&self, datagram: Outgoing<'a>) -> Result<Outgoing<'a>> {
-        match (&*self.peer.borrow(), datagram.to) {
-            (Some(peer), Some(to)) if *peer == plain(to) => Ok(Outgoing { to: None, ..datagram }),
-            (Some(peer), Some(to)) => {
-                let expected = format!("{peer}, because the port is connected");
-                Err(Error::invalid_address(&to.to_string(), &expected))
-            }
-            (None, None) => Err(Error::io("cannot send a datagram without a destination")(ropewalk_sys::system_error(
-                io::ErrorKind::NotConnected,
-            ))),
-            _ => Ok(datagram),
+    /// Checks a destination against the peer of a connected port, to which a datagram goes without an address.
+    #[inline]
+    fn destination<'a>(&self, to: Option<&'a Address>) -> Result<Option<&'a Address>> {
+        match (&*self.peer.borrow(), to) {
+            (None, Some(_)) | (Some(_), None) => Ok(to),
+            (Some(peer), Some(to)) if *peer == plain(to) => Ok(None),
+            (Some(peer), Some(to)) => Err(wrong_peer(peer, to)),
+            (None, None) => Err(no_destination()),
         }
     }
 
@@ -91,13 +87,17 @@ impl DatagramPortInner {
     }
 
     /// Keeps a datagram until the running callback returns.
-    fn keep(self: &Rc<DatagramPortInner>, kernel: &Kernel, datagram: &Outgoing<'_>) {
+    #[inline]
+    fn keep(self: &Rc<DatagramPortInner>, datagram: &Outgoing<'_>) {
         let mut cork = self.cork.take().or_else(|| self.buffers.cork.take()).unwrap_or_default();
         cork.push(datagram);
         let is_full = cork.is_full();
         self.cork.set(Some(cork));
-        if is_full {
-            self.flush(kernel);
+        if !is_full {
+            return;
+        }
+        if let Ok(kernel) = self.kernel() {
+            self.flush(&kernel);
         }
     }
 
@@ -149,6 +149,17 @@ impl DatagramPortInner {
         *self.peer.borrow_mut() = Some(plain(peer));
         Ok(())
     }
+}
+
+#[cold]
+fn wrong_peer(peer: &Address, to: &Address) -> Error {
+    Error::invalid_address(&to.to_string(), &format!("{peer}, because the port is connected"))
+}
+
+#[cold]
+fn no_destination() -> Error {
+    let cause = ropewalk_sys::system_error(io::ErrorKind::NotConnected);
+    Error::io("cannot send a datagram without a destination")(cause)
 }
 
 /// Returns an IPv4-mapped address in the form in which its datagrams arrive, and any other address as it is.
