@@ -243,16 +243,25 @@ specifications! {
         assert!(closed.is_closed());
     }
 
-    fn a_receiver_may_lose_the_connection(subject: &Subject) {
-        // ITransport.loseConnection: no bytes follow.
-        let (reactor, log) = (subject.reactor(), Log::new());
-        let taker = Taker::new(Script::logged(&log, "server"), |transport, _| transport.lose_connection());
-        let (_transport, peer) = taker.connected(&reactor);
-        let (descriptors, copies) = Labelled::all(['a', 'b']);
-        peer.pass(b"bytes", &descriptors);
-        drop(descriptors);
-        settle_and_expect(&reactor, &log, &["server made", "server lost ConnectionDone"]);
-        assert!(all_closed(&copies));
+    fn a_receiver_may_close_the_connection(subject: &Subject) {
+        // ITransport.loseConnection, abortConnection: neither bytes nor the other descriptors of the message follow.
+        for (end, reason) in [
+            (Transport::lose_connection as fn(&Transport), "server lost ConnectionDone"),
+            (Transport::abort_connection, "server lost ConnectionAborted"),
+        ] {
+            let (reactor, log) = (subject.reactor(), Log::new());
+            let got = log.clone();
+            let taker = Taker::new(Script::logged(&log, "server"), move |transport, descriptor| {
+                got.add(format!("got {}", label_of(descriptor)));
+                end(transport);
+            });
+            let (_transport, peer) = taker.connected(&reactor);
+            let (descriptors, copies) = Labelled::all(['a', 'b']);
+            peer.pass(b"bytes", &descriptors);
+            drop(descriptors);
+            settle_and_expect(&reactor, &log, &["server made", "got a", reason]);
+            assert!(all_closed(&copies));
+        }
     }
 
     fn a_buffered_protocol_takes_descriptors_as_well(subject: &Subject) {

@@ -373,7 +373,8 @@ pub trait FileDescriptorReceiver {
     /// Its kind, its flags and its other users are the peer's choice. Check them before you use it.
     ///
     /// One message of the peer may carry up to 253 descriptors, and all of them are delivered together. A pause within
-    /// this method takes effect before the bytes.
+    /// this method takes effect before the bytes. After a close or an abort within this method, the other descriptors
+    /// are closed without a call, and no bytes follow.
     fn file_descriptor_received(&mut self, transport: &Transport, descriptor: OwnedWaitable);
 
     /// Called when the peer has sent further descriptors that the system could not open here, usually because the

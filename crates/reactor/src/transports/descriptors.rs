@@ -136,19 +136,29 @@ impl Stream {
     /// Delivers the descriptors that came with the unread bytes. Returns whether these bytes may follow now.
     pub(super) fn deliver_passed(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) -> bool {
         let Some(passed) = self.inbound.take_passed() else { return true };
-        self.call(kernel, |protocol| give(passed, protocol, transport));
+        self.call(kernel, |protocol| self.give(passed, protocol, transport));
         self.reads()
     }
-}
 
-/// Calls the protocol with each descriptor. A protocol that takes none any more has them closed.
-fn give(passed: PassedDescriptors, protocol: &mut dyn Protocol, transport: &Transport) {
-    let Some(receiver) = protocol.file_descriptor_receiver() else { return };
-    for descriptor in passed.descriptors {
-        receiver.file_descriptor_received(transport, descriptor);
+    /// Calls the protocol with each descriptor. The rest is closed if the protocol takes none any more, or asks for the
+    /// end of the connection.
+    fn give(&self, passed: PassedDescriptors, protocol: &mut dyn Protocol, transport: &Transport) {
+        let Some(receiver) = protocol.file_descriptor_receiver() else { return };
+        for descriptor in passed.descriptors {
+            if self.is_closing() {
+                return;
+            }
+            receiver.file_descriptor_received(transport, descriptor);
+        }
+        if passed.are_lost && !self.is_closing() {
+            receiver.file_descriptors_lost(transport);
+        }
     }
-    if passed.are_lost {
-        receiver.file_descriptors_lost(transport);
+
+    /// Whether the end of the connection was asked for, and is still to come.
+    fn is_closing(&self) -> bool {
+        let state = self.state();
+        state.is_losing() || state.is_ending() || state.is_aborting()
     }
 }
 
