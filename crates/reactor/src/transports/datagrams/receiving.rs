@@ -96,19 +96,21 @@ impl DatagramPortInner {
 
     /// Delivers datagrams. Those behind one that caused a panic are delivered too, and those behind a pause are kept.
     fn deliver(self: &Rc<DatagramPortInner>, reactor: &Reactor, scratch: &[u8], arrivals: &[Arrival]) {
-        self.counts.add(|counters| counters.received += arrivals.len() as u64);
         let mut rest = arrivals;
         while !rest.is_empty() && self.receives() {
             self.delivery.begin();
             let batch = Datagrams::new(scratch, rest, &self.delivery);
             let called = self.call(reactor, |protocol, port| protocol.datagrams_received(port, batch));
-            let taken = self.delivery.taken();
             let is_halted = self.delivery.is_halted.get();
-            rest = match called {
-                Some(Err(_)) => rest.get(taken.max(1)..).unwrap_or_default(),
-                Some(Ok(())) if is_halted => &rest[taken..],
-                _ => &[],
+            // A protocol that leaves the rest of a batch, without a halt, has got the whole batch.
+            let delivered = match called {
+                Some(Err(_)) => self.delivery.taken().max(1),
+                Some(Ok(())) if is_halted => self.delivery.taken(),
+                Some(Ok(())) => rest.len(),
+                None => return,
             };
+            self.counts.add(|counters| counters.received += delivered as u64);
+            rest = &rest[delivered..];
             // A pause halts the delivery until the port settles, also if the same callback has resumed.
             if is_halted {
                 break;
@@ -116,7 +118,6 @@ impl DatagramPortInner {
         }
         if !rest.is_empty() && self.is_open() {
             *self.held.borrow_mut() = Some(Held::new(scratch, rest));
-            self.counts.add(|counters| counters.received -= rest.len() as u64);
             self.arm(&reactor.0);
         }
     }
