@@ -328,6 +328,32 @@ specifications! { datagrams;
         iterate_until(&reactor, || closed.is_done());
     }
 
+    fn an_unknown_outgoing_interface_is_an_error(subject: &Subject) {
+        // IMulticastTransport.setOutgoingInterface; IP_MULTICAST_IF of ip(7).
+        let reactor = subject.reactor();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let port = reactor.listen_udp(address, DatagramScript::new()).unwrap();
+            port.set_outgoing_interface(1).unwrap();
+            for unknown in [12_345, u32::MAX] {
+                let error = port.set_outgoing_interface(unknown).unwrap_err();
+                assert!(matches!(error, Error::Io(..)), "{error:?}");
+            }
+            assert_eq!(port.outgoing_interface().unwrap(), 1);
+        }
+    }
+
+    fn a_datagram_for_an_unknown_interface_is_an_error(subject: &Subject) {
+        // IP_PKTINFO of ip(7).
+        let reactor = subject.reactor();
+        let [(sender, _), (port, script)] = pair(&reactor);
+        let to = port.host();
+        let datagram = |interface| Outgoing { interface, ..Outgoing::to(b"x", &to) };
+        let (sent, outcome) = sender.send(&[datagram(0), datagram(12_345)]);
+        assert!(sent == 1 && matches!(outcome, Err(Error::Io(..))), "{sent}: {outcome:?}");
+        iterate_until(&reactor, script.has(1));
+        assert_eq!(sender.counters().sent, 1);
+    }
+
     fn an_address_of_another_family_is_an_error(subject: &Subject) {
         // U7: an error that names the family, and no datagram.
         let reactor = subject.reactor();
@@ -478,6 +504,7 @@ specifications! { datagrams;
         }
         iterate_until(&reactor, script.has(FILLING + 5));
         assert_eq!(script.received()[FILLING..], [&b"1"[..], b"bad", b"bad", b"2", b"bad"]);
+        assert_eq!(port.counters().received, FILLING as u64 + 5);
         assert!(port.is_listening());
     }
 
@@ -498,6 +525,7 @@ specifications! { datagrams;
         let seen = log.clone();
         iterate_until(&reactor, move || seen.contains("port stopped"));
         assert_eq!(log.entries()[FILLING..], ["port data x", "port data 1", "port stopped"]);
+        assert_eq!(port.counters().received, FILLING as u64 + 1, "datagrams that follow the stop are not delivered");
     }
 
     fn a_pause_in_the_callback_keeps_the_rest_of_the_batch(subject: &Subject) {

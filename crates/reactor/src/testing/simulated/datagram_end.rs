@@ -6,9 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use ropewalk_proto::{Address, Key, Moment};
-use ropewalk_sys::{Arrival, DatagramOption, DatagramSpec, FamilyError, Ready, system_error};
+use ropewalk_sys::{Arrival, DatagramOption, DatagramSpec, FamilyError, Ready, explained_error, system_error};
 
 use super::machines::MachineId;
+
+/// The numbers of the interfaces of each machine: the loopback interface, and the network.
+const INTERFACES: std::ops::RangeInclusive<u32> = 1..=2;
 
 /// The default size of the receive buffer: net.core.rmem_default of Linux.
 const RECEIVE_BUFFER: usize = 212_992;
@@ -213,4 +216,14 @@ pub(super) fn is_for_many(ip: IpAddr) -> bool {
 /// Whether `ip` is the broadcast address of all networks, or of the loopback network.
 pub(super) fn is_broadcast(ip: IpAddr) -> bool {
     ip == IpAddr::V4(Ipv4Addr::BROADCAST) || ip == IpAddr::V4(Ipv4Addr::new(127, 255, 255, 255))
+}
+
+/// # Errors
+/// `NotFound` if a machine has no interface of this number. Zero stands for any interface.
+pub(super) fn check_interface(number: u32) -> io::Result<()> {
+    if number == 0 || INTERFACES.contains(&number) {
+        return Ok(());
+    }
+    let cause = system_error(io::ErrorKind::NotFound);
+    Err(explained_error(cause.kind(), cause, format!("there is no network interface {number}")))
 }

@@ -4,16 +4,11 @@ use std::io;
 use std::net::IpAddr;
 
 use ropewalk_proto::{Address, Key};
-use ropewalk_sys::{
-    Arrival, DatagramOption, DatagramSpec, Datagrams, ListenSpec, Outgoing, OwnedSocket, explained_error, system_error,
-};
+use ropewalk_sys::{Arrival, DatagramOption, DatagramSpec, Datagrams, ListenSpec, Outgoing, OwnedSocket, system_error};
 
-use super::datagram_end::DatagramEnd;
+use super::datagram_end::{DatagramEnd, check_interface};
 use super::network::{Network, Source};
 use super::provider::Simulated;
-
-/// The numbers of the interfaces of each machine: the loopback interface, and the network.
-const INTERFACES: std::ops::RangeInclusive<u32> = 1..=2;
 
 impl Network {
     /// Opens a datagram socket of `owner`. Returns its key and its address.
@@ -81,10 +76,7 @@ impl Network {
             return Err(system_error(io::ErrorKind::InvalidInput));
         }
         end.check_family(group)?;
-        if interface != 0 && !INTERFACES.contains(&interface) {
-            let cause = system_error(io::ErrorKind::NotFound);
-            return Err(explained_error(cause.kind(), cause, format!("there is no network interface {interface}")));
-        }
+        check_interface(interface)?;
         let (changed, failure) = match joins {
             true => (end.groups.insert((group, interface)), io::ErrorKind::AddrInUse),
             false => (end.groups.remove(&(group, interface)), io::ErrorKind::AddrNotAvailable),
@@ -115,7 +107,10 @@ impl Network {
             DatagramOption::MulticastTtl if value > 255 => return Err(system_error(io::ErrorKind::InvalidInput)),
             DatagramOption::MulticastTtl => options.ttl = value,
             DatagramOption::MulticastLoop => options.loops = on,
-            DatagramOption::MulticastInterface => options.interface = value,
+            DatagramOption::MulticastInterface => {
+                check_interface(value)?;
+                options.interface = value;
+            }
             DatagramOption::MtuProbing => options.probes = on,
             DatagramOption::ReceiveBuffer => options.receive_buffer = value as usize,
             DatagramOption::SendBuffer => options.send_buffer = value as usize,

@@ -14,7 +14,7 @@ use ropewalk_proto::{Address, Key, Moment};
 use ropewalk_sys::{Outgoing, message_too_long, system_error};
 
 use super::calendar::Happening;
-use super::datagram_end::{DatagramEnd, Packet, is_broadcast, is_for_many};
+use super::datagram_end::{DatagramEnd, Packet, check_interface, is_broadcast, is_for_many};
 use super::machines::MachineId;
 use super::names::destination;
 use super::network::{Network, Source};
@@ -98,6 +98,7 @@ impl Network {
         if is_broadcast(to.ip()) && !end.options.broadcast {
             return Err(system_error(io::ErrorKind::PermissionDenied));
         }
+        check_interface(datagram.interface)?;
         let sender = self.source_of(end, to, datagram.from)?;
         let bytes = Bytes::copy_from_slice(datagram.bytes);
         let packet = Packet { bytes, sender: sender.into(), destination: Some(to.ip()), ecn: datagram.ecn & 3 };
