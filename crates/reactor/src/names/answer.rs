@@ -1,5 +1,6 @@
 //! The addresses in an answer.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -26,30 +27,38 @@ pub(super) struct Found {
 
 /// Reads the addresses of `name`, and the aliases that lead to them: RFC 1034, section 3.6.2.
 pub(super) fn read(message: &Message, name: &Name, record_type: RecordType) -> Found {
-    let (mut end, mut lifetime) = (name.clone(), LONGEST);
+    let (mut end, mut lifetime) = (name, LONGEST);
+    let mut aliases = aliases(message);
     // Each alias is followed once, so that a circle has an end.
-    for _ in message.answers() {
-        let alias = of(message, &end).find_map(|record| Some((record.ttl(), record.data().as_cname()?)));
-        let Some((ttl, target)) = alias else { break };
+    while let Some((ttl, target)) = aliases.remove(end) {
         lifetime = lifetime.min(seconds(ttl));
-        end = target.0.clone();
+        end = target;
     }
-    let records = || of(message, &end).filter(|record| record.record_type() == record_type);
+    let is_wanted = |record: &&Record| record.record_type() == record_type && record.name() == end;
+    let records = || message.answers().iter().filter(is_wanted);
     let addresses: Vec<_> = records().filter_map(|record| address(record.data())).collect();
     let shortest = records().map(|record| seconds(record.ttl())).min();
     let negative = negative_lifetime(message);
     // A server that knows the alias and the absence of its addresses shows the zone in which they are absent.
-    let is_final = shortest.or(negative).is_some() || end == *name || message.response_code() == ResponseCode::NXDomain;
+    let is_final = shortest.or(negative).is_some() || end == name || message.response_code() == ResponseCode::NXDomain;
     lifetime = match shortest.or(negative) {
         Some(limit) => lifetime.min(limit),
         None if is_final => Duration::ZERO,
         None => lifetime,
     };
-    Found { addresses, end, lifetime, is_final }
+    Found { addresses, end: end.clone(), lifetime, is_final }
 }
 
-fn of<'a>(message: &'a Message, name: &'a Name) -> impl Iterator<Item = &'a Record> {
-    message.answers().iter().filter(move |record| record.name() == name)
+/// Returns the first alias of each name, with its lifetime. The order of the records is the server's choice: a search
+/// for each alias would hold the loop for seconds if a message had thousands in the wrong order.
+fn aliases(message: &Message) -> HashMap<&Name, (u32, &Name)> {
+    let mut aliases = HashMap::new();
+    for record in message.answers() {
+        if let Some(target) = record.data().as_cname() {
+            aliases.entry(record.name()).or_insert((record.ttl(), &target.0));
+        }
+    }
+    aliases
 }
 
 fn address(data: &RData) -> Option<IpAddr> {
@@ -123,6 +132,28 @@ mod tests {
         let v6 = record("host.example.", 300, RData::AAAA(AAAA::new(1, 0, 0, 0, 0, 0, 0, 1)));
         let found = found(vec![v4("other.example.", 300, 1), v6, v4("HOST.example.", 300, 2)]);
         assert_eq!(ips(&found), ["10.0.0.2"]);
+    }
+
+    #[test]
+    fn the_first_alias_of_a_name_counts() {
+        let found = found(vec![
+            alias("host.example.", 60, "one.example."),
+            alias("host.example.", 60, "two.example."),
+            v4("two.example.", 300, 2),
+            v4("one.example.", 300, 1),
+        ]);
+        assert_eq!(ips(&found), ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn thousands_of_aliases_are_followed_in_any_order() {
+        let name = |number: usize| match number {
+            0 => "host.example.".to_owned(),
+            _ => format!("alias{number}.example."),
+        };
+        let chain = (0..4000).rev().map(|number| alias(&name(number), 60, &name(number + 1)));
+        let found = found(chain.chain([v4(&name(4000), 60, 1)]).collect());
+        assert_eq!((ips(&found), found.end.to_string()), (vec!["10.0.0.1".into()], name(4000)));
     }
 
     #[test]
