@@ -134,8 +134,32 @@ impl UdpClientEndpoint {
         self
     }
 
-    /// Returns a binding for each of `peers` that the local address can reach.
-    fn bindings(&self, peers: Vec<SocketAddr>) -> Result<Vec<UdpBinding>> {
+    /// Returns a binding for each of `peers` that the local address can reach, for
+    /// [`listen_udp_first`](Reactor::listen_udp_first).
+    ///
+    /// [`open`](DatagramEndpoint::open) looks the name up for each port. A program that opens many ports looks the name
+    /// up by itself, and keeps the addresses for a while. May be called from any callback.
+    ///
+    /// ```
+    /// use ropewalk::DatagramProtocol;
+    /// use ropewalk::endpoints::UdpClientEndpoint;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// struct Silent;
+    /// impl DatagramProtocol for Silent {}
+    ///
+    /// let net = MemoryReactor::new();
+    /// let endpoint = UdpClientEndpoint::new("ns.example", 53);
+    /// let known = vec!["10.0.0.1:53".parse().unwrap()]; // of an earlier look-up
+    /// let port = net.listen_udp_first(&endpoint.bindings(known)?, Silent)?;
+    /// assert_eq!(port.peer().unwrap().to_string(), "10.0.0.1:53");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::DnsLookup`] if none of `peers` has the family of the local address. An error if the local address has a
+    /// zone that does not exist.
+    pub fn bindings(&self, peers: Vec<SocketAddr>) -> Result<Vec<UdpBinding>> {
         let local = self.bind.as_ref().map(|local| socket_address(local, 0)).transpose()?;
         let is_reachable = |peer: &SocketAddr| local.is_none_or(|local| local.is_ipv4() == peer.is_ipv4());
         let bindings = peers.into_iter().filter(is_reachable).map(|peer| {

@@ -12,14 +12,13 @@
 
 mod flows;
 mod own_name;
+mod target;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ropewalk::endpoints::{DatagramEndpoint, UnixDatagramClientEndpoint, datagram_client_from_string};
-use ropewalk::proto::description::{DatagramClientDescription, UnixDatagramClient};
 use ropewalk::sys::Outgoing;
 use ropewalk::{
     Address, DatagramPort, DatagramProtocol, Datagrams, Deferred, DelayedCall, Error, Reactor, gather_results,
@@ -31,6 +30,7 @@ use crate::arguments::Portforward;
 use crate::descriptors::connection_limit;
 use crate::listen::{Place, comma_separated, receive_on};
 use flows::{Client, Counts, Flow, Flows, Upstream};
+use target::Target;
 
 /// The time after which an idle flow is closed: RFC 4787, section 4.3.
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
@@ -40,12 +40,8 @@ const WAITING_MOST: usize = 16;
 
 /// Starts to receive.
 pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, BoxedError> {
-    let target = match options.to.parse() {
-        Ok(DatagramClientDescription::UnixDatagram(unix)) if unix.bind_address.is_none() => Target::Unix(unix),
-        _ => Target::Endpoint(datagram_client_from_string(reactor, &options.to)?),
-    };
     let forwarder = Forwarder::new(
-        target,
+        Target::new(reactor, &options.to)?,
         // As many descriptors again are left for flows that are being closed.
         connection_limit(options.max_connections, 2),
         options.idle_timeout.map_or(Some(IDLE_LIMIT), |limit| limit.0),
@@ -60,26 +56,6 @@ pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, B
     let start_line = format!("portforward on {}, listening on {places}, to {}", reactor.name(), options.to);
     let close = Box::new(move || forwarder.close());
     Ok(Begun { start_line, datagram_ports: ports, close: Some(close), ..Begun::default() })
-}
-
-/// The place to forward to.
-enum Target {
-    Endpoint(Rc<dyn DatagramEndpoint>),
-    /// A UNIX socket. Each flow has a name of its own, where the system has names without files.
-    Unix(UnixDatagramClient),
-}
-
-impl Target {
-    fn endpoint(&self) -> Rc<dyn DatagramEndpoint> {
-        match self {
-            Target::Endpoint(endpoint) => endpoint.clone(),
-            Target::Unix(unix) => {
-                let mut named = unix.clone();
-                named.bind_address = own_name::own_name();
-                Rc::new(UnixDatagramClientEndpoint::from(&named))
-            }
-        }
-    }
 }
 
 /// The state of all flows.
@@ -162,7 +138,7 @@ impl Forwarder {
     /// Opens the socket of a new flow.
     fn open(self: &Rc<Forwarder>, reactor: &Reactor, flow: &Rc<Flow>) {
         let protocol = Upward { forwarder: Rc::downgrade(self), flow: Rc::downgrade(flow), host: None };
-        let opening = self.target.endpoint().open(reactor, Box::new(protocol));
+        let opening = self.target.open(reactor, protocol);
         if let Upstream::Opening(cancel, _) = &mut *flow.upstream.borrow_mut() {
             *cancel = Some(opening.cancel_handle());
         }
@@ -254,6 +230,7 @@ impl Forwarder {
     /// Closes all flows at the end of the program.
     fn close(&self) -> Deferred<()> {
         self.is_closed.set(true);
+        self.target.close();
         if let Some(call) = self.expiry.take() {
             let _ = call.cancel();
         }
@@ -431,11 +408,15 @@ impl DatagramProtocol for Upward {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use ropewalk::Datagram;
+    use ropewalk::interfaces::resolver::HostnameResolver;
     use ropewalk::testing::{MemoryReactor, TestDatagrams};
 
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
     const MINUTE: Duration = Duration::from_secs(60);
     const LISTENER: &str = "10.0.0.1:53";
 
@@ -448,9 +429,29 @@ mod tests {
         }
     }
 
+    /// Answers each question after a second with the present address, and counts the questions.
+    #[derive(Default)]
+    struct SlowNames {
+        asked: Cell<u32>,
+        address: Cell<Option<SocketAddr>>,
+    }
+
+    impl HostnameResolver for SlowNames {
+        fn resolve_host_name(&self, reactor: &Reactor, _host: &str, _port: u16) -> Deferred<Vec<SocketAddr>> {
+            self.asked.set(self.asked.get() + 1);
+            let address = self.address.get();
+            let (deferred, resolver) = Deferred::new();
+            reactor.call_later(SECOND, move |_| {
+                let found = address.ok_or_else(|| Error::Failed("there is no such name".into()).into());
+                resolver.fire(found.map(|address| vec![address])).unwrap();
+            });
+            deferred
+        }
+    }
+
     /// Forwards datagrams from [`LISTENER`].
     fn forward(net: &MemoryReactor, to: &str, most: usize, idle_limit: Option<Duration>) -> Rc<Forwarder> {
-        let target = Target::Endpoint(datagram_client_from_string(net, to).unwrap());
+        let target = Target::new(net, to).unwrap();
         let forwarder = Forwarder::new(target, most, idle_limit);
         net.listen_udp(LISTENER, Listener { forwarder: forwarder.clone(), number: 0 }).unwrap();
         forwarder
@@ -546,6 +547,54 @@ mod tests {
         assert!(!is_echoed(&net, &client(&net, 1), b"x"));
         assert_eq!((forwarder.flows.borrow().len(), net.open_sources()), (0, 1));
         assert_eq!(forwarder.ended.get().dropped, 1);
+    }
+
+    #[test]
+    fn a_flood_of_clients_looks_the_name_up_once() {
+        // Senders may be forged, and a look-up costs a thread or a question to a name server.
+        let (net, names) = (MemoryReactor::new(), Rc::new(SlowNames::default()));
+        net.install_name_resolver(names.clone());
+        net.listen_udp("10.0.0.2:7", Echo).unwrap();
+        names.address.set(Some("10.0.0.2:7".parse().unwrap()));
+        // Each client replaces the one before it, which gives up to wait.
+        let forwarder = forward(&net, "udp:echo.example:7", 1, None);
+        for number in 1..=200 {
+            assert!(!is_echoed(&net, &client(&net, number), b"x"), "the look-up takes a second");
+        }
+        net.advance(SECOND);
+        assert!(is_echoed(&net, &client(&net, 201), b"x"));
+        assert_eq!((forwarder.opened.get(), names.asked.get()), (201, 1));
+    }
+
+    #[test]
+    fn a_new_address_of_the_target_is_noticed() {
+        let (net, names) = (MemoryReactor::new(), Rc::new(SlowNames::default()));
+        net.install_name_resolver(names.clone());
+        forward(&net, "udp:echo.example:7", 100, None);
+        for (number, address) in ["10.0.0.2:7", "10.0.0.3:7"].into_iter().enumerate() {
+            let echo = net.listen_udp(address, Echo).unwrap();
+            names.address.set(Some(address.parse().unwrap()));
+            let client = client(&net, number as u8 + 1);
+            assert!(!is_echoed(&net, &client, b"x"));
+            net.advance(SECOND);
+            assert!(client.receive().is_some(), "{address}");
+            net.advance(10 * SECOND);
+            echo.stop_listening();
+        }
+        assert_eq!(names.asked.get(), 2);
+    }
+
+    #[test]
+    fn a_missing_name_is_looked_up_once_in_a_second() {
+        let (net, names) = (MemoryReactor::new(), Rc::new(SlowNames::default()));
+        net.install_name_resolver(names.clone());
+        let forwarder = forward(&net, "udp:missing.example:7", 100, None);
+        for number in 1..=100 {
+            assert!(!is_echoed(&net, &client(&net, number), b"x"));
+            net.advance(SECOND / 10);
+        }
+        // A look-up of a second, and a second in which its outcome counts.
+        assert_eq!((names.asked.get(), forwarder.flows.borrow().len()), (5, 0));
     }
 
     #[test]
