@@ -102,7 +102,8 @@ impl SpawnPlan {
     /// # Errors
     /// `InvalidInput` at [`SpawnStep::Descriptors`] for a number that is too large, for a terminal without
     /// [`terminal`](SpawnPlan::terminal), for a pipe with [`PipeEnd::Device`], and for [`ChildDescriptor::Same`] as a
-    /// number that has no descriptor of its own. At [`SpawnStep::Arguments`] for a text with a zero byte.
+    /// number that has no descriptor of its own. At [`SpawnStep::Arguments`] for a text with a zero byte, and for an
+    /// environment variable whose name is empty or contains `=`.
     pub fn check(&self) -> Result<(), SpawnError> {
         let at = |step| {
             move |message| SpawnError::new(step, &self.program, io::Error::new(io::ErrorKind::InvalidInput, message))
@@ -110,13 +111,9 @@ impl SpawnPlan {
         for (number, wanted) in &self.descriptors {
             self.check_descriptor(*number, wanted).map_err(at(SpawnStep::Descriptors))?;
         }
-        match self.texts().find(|text| text.as_encoded_bytes().contains(&0)) {
-            Some(text) => {
-                let message = format!("'{}' has a zero byte in it", text.to_string_lossy().escape_debug());
-                Err(at(SpawnStep::Arguments)(message))
-            }
-            None => Ok(()),
-        }
+        self.texts().try_for_each(check_text).map_err(at(SpawnStep::Arguments))?;
+        let mut names = self.environment.iter().flatten().map(|(name, _)| name.as_os_str());
+        names.try_for_each(check_name).map_err(at(SpawnStep::Arguments))
     }
 
     /// # Errors
@@ -142,6 +139,30 @@ impl SpawnPlan {
         let variables = self.environment.iter().flatten().flat_map(|(name, value)| [name, value]);
         let texts = [&self.program].into_iter().chain(&self.arguments).chain(variables).map(OsString::as_os_str);
         texts.chain(self.directory.iter().map(|directory| directory.as_os_str()))
+    }
+}
+
+/// # Errors
+/// The words that say what is wrong.
+fn check_text(text: &OsStr) -> Result<(), String> {
+    match text.as_encoded_bytes().contains(&0) {
+        true => Err(format!("'{}' has a zero byte in it", text.to_string_lossy().escape_debug())),
+        false => Ok(()),
+    }
+}
+
+/// Checks the name of an environment variable. A `=` in it would set another variable.
+///
+/// # Errors
+/// The words that say what is wrong.
+fn check_name(name: &OsStr) -> Result<(), String> {
+    match name.as_encoded_bytes() {
+        [] => Err("the name of an environment variable is empty".into()),
+        // The environment of this process may have names that begin with it.
+        [_, rest @ ..] if rest.contains(&b'=') => {
+            Err(format!("'{}' is not the name of a variable: it has a '='", name.to_string_lossy().escape_debug()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -252,5 +273,21 @@ impl Default for WindowSize {
     /// The size of the terminals that most programs expect: 24 lines of 80 characters.
     fn default() -> WindowSize {
         WindowSize::new(24, 80)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_variable_has_no_equals_sign_in_it() {
+        for (name, is_valid) in [("A", true), ("=A", true), ("", false), ("A=B", false), ("A=", false)] {
+            let mut plan = SpawnPlan::new("env");
+            plan.environment = Some([(name.into(), "c".into())].into());
+            let checked = plan.check();
+            assert_eq!(checked.is_ok(), is_valid, "{name}");
+            assert!(checked.err().is_none_or(|error| error.step() == SpawnStep::Arguments));
+        }
     }
 }
