@@ -457,6 +457,27 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
+    fn a_silent_connection_ends_with_its_program(subject: &Subject) {
+        // A forwarder keeps its side open after the end of the output. No write finds that the program is gone.
+        let reactor = subject.reactor();
+        let (log, child) = (Log::new(), Child::stopping());
+        let script = Script::logged(&log, "conversation").on_read_lost(|_| ());
+        reactor.connect_process(&shell("echo last"), &script.factory(), child.clone()).unwrap();
+        run(&reactor);
+        log.expect(&["conversation made", "conversation data last\\n", "conversation lost ConnectionDone"]);
+        assert_eq!(child.log().entries().last().unwrap(), "ended 0");
+    }
+
+    fn a_program_that_reads_no_input_continues_to_write(subject: &Subject) {
+        let reactor = subject.reactor();
+        let (log, child) = (Log::new(), Child::stopping());
+        let script = Script::logged(&log, "conversation").on_read_lost(|_| ());
+        reactor.connect_process(&shell("exec 0<&-; sleep 0.1; echo late"), &script.factory(), child.clone()).unwrap();
+        run(&reactor);
+        log.expect(&["conversation made", "conversation data late\\n", "conversation lost ConnectionDone"]);
+        assert_eq!(child.log().entries().last().unwrap(), "ended 0");
+    }
+
     fn a_connection_lost_at_once_is_reported_in_order(subject: &Subject) {
         // The conversation ends in its own `connection_made`, before the process has begun.
         let reactor = subject.reactor();

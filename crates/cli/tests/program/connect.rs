@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -46,6 +48,17 @@ fn connect(arguments: &[&str], input: &[u8]) -> Output {
 
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_silent_conversation_is_over_when_its_program_exits() {
+    // Standard input stays open and silent, as a terminal is.
+    let (silent, input) = UnixStream::pair().unwrap();
+    let mut command = program(&["connect", "process:echo:last"]);
+    command.stdin(OwnedFd::from(input));
+    let output = finish(command);
+    assert_eq!((output.status.code(), &output.stdout[..], errors(&output).as_str()), (Some(0), &b"last\n"[..], ""));
+    drop(silent);
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl Stream {
     pub(super) fn end_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.note_end_of_socket();
         // A layer that both ends have closed needs the socket no more.
-        let is_clean = self.has_peer_ended_layer() && self.outbound.has_lost_nothing();
+        let is_clean = self.has_peer_ended_layer() && self.outbound.has_lost_nothing() || self.has_exited_in_order();
         let done = is_clean.then_some(Error::ConnectionDone);
         let reason = self.layer_failure().or(done).or_else(|| self.outbound.failure());
         self.end(kernel, reason.unwrap_or(Error::ConnectionLost(None)));

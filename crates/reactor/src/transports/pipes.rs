@@ -22,6 +22,23 @@ impl Stream {
         self.send_key != self.key
     }
 
+    /// Makes the provider report from now on that the output has lost its last reader.
+    ///
+    /// A program may close its input early and continue to write. So its connection begins without these reports, and
+    /// gets them at the end of the program's output.
+    pub(super) fn report_loss_of_reader(&self, kernel: &Kernel) {
+        let key = self.send_key;
+        kernel.tell_streams(move |streams| drop(streams.set_reading(key, false)));
+    }
+
+    /// Whether a program has ended both directions, and nothing that was written to it is left here.
+    pub(super) fn has_exited_in_order(&self) -> bool {
+        self.is_pair()
+            && self.state().is_read_ended()
+            && self.outbound.has_lost_nothing()
+            && self.origin().is_some_and(|origin| origin.exits_in_order())
+    }
+
     /// Handles an event of the descriptor to which the connection sends.
     pub(super) fn output_ready(self: &Rc<Stream>, kernel: &Rc<Kernel>, ready: Ready) {
         if ready.intersects(Ready::ERROR | Ready::HANGUP) && !self.has(Flags::BROKEN) {

@@ -40,6 +40,11 @@ pub(crate) trait Origin {
     /// Called after `connection_lost` of the protocol.
     fn connection_lost(self: Rc<Self>, reactor: &Reactor, reason: &Error);
 
+    /// Whether the other end may close in order by sending its last byte and reading no more, as a program that exits.
+    fn exits_in_order(&self) -> bool {
+        false
+    }
+
     /// Drops the creator's handle of the connection, because the reactor has been dropped.
     fn forget(&self);
 
@@ -325,6 +330,9 @@ impl Stream {
         if self.has(Flags::PIPE) {
             // The end of a terminal is that of both directions, and no event may say so.
             self.mark(Flags::BLOCKED, false);
+        }
+        if self.is_pair() {
+            self.report_loss_of_reader(kernel);
         }
         self.settle_consumers(kernel);
         if news {

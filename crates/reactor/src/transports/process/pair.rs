@@ -55,6 +55,10 @@ impl Origin for OfProcess {
         let _ = reactor.0.guard(CallbackKind::Protocol, process.name, || process.pipe_lost(TERMINAL));
     }
 
+    fn exits_in_order(&self) -> bool {
+        true
+    }
+
     fn forget(&self) {}
 
     fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
