@@ -25,7 +25,7 @@ pub(crate) struct Procmon {
     pub(crate) name: Option<String>,
 
     /// Another program under a name of its own (repeatable): a line for sh
-    #[arg(long, value_name = "NAME=CMD", value_parser = named_value)]
+    #[arg(long, value_name = "NAME=CMD", value_parser = named_command)]
     #[serde(skip)]
     pub(crate) process: Vec<(String, String)>,
 
@@ -149,6 +149,15 @@ fn named_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn named_command(text: &str) -> Result<(String, String), String> {
+    match named_value(text)? {
+        (_, line) if line.trim().is_empty() => {
+            Err("expected a command behind '=', as in web='python3 app.py'".to_owned())
+        }
+        named => Ok(named),
+    }
+}
+
 fn one_second() -> Duration {
     Duration::from_secs(1)
 }
@@ -176,5 +185,13 @@ mod tests {
     fn a_named_value_needs_a_name() {
         assert_eq!(named_value("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
         assert!(named_value("=b").is_err() && named_value("b").is_err());
+        assert_eq!(named_value("A="), Ok(("A".to_owned(), String::new())));
+    }
+
+    #[test]
+    fn a_named_command_is_not_empty() {
+        // A shell without a command succeeds at once, and would be started again and again.
+        assert_eq!(named_command("a=true"), Ok(("a".to_owned(), "true".to_owned())));
+        assert!(named_command("a=").is_err() && named_command("a= ").is_err());
     }
 }

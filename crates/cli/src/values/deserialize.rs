@@ -163,14 +163,20 @@ impl<'de> Visitor<'de> for LineOrArray {
     }
 
     fn visit_str<R: Error>(self, line: &str) -> Result<Vec<OsString>, R> {
-        Ok(crate::process_options::shell(line))
+        match line.trim() {
+            "" => Err(R::custom("expected a command, not an empty line")),
+            _ => Ok(crate::process_options::shell(line)),
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<OsString>, A::Error> {
-        let mut command = Vec::new();
+        let mut command = Vec::<OsString>::new();
         while let Some(word) = sequence.next_element::<String>()? {
             command.push(word.into());
         }
-        if command.is_empty() { Err(A::Error::custom("expected at least a program")) } else { Ok(command) }
+        match command.first() {
+            Some(program) if !program.is_empty() => Ok(command),
+            _ => Err(A::Error::custom("expected at least a program")),
+        }
     }
 }

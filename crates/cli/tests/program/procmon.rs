@@ -46,6 +46,18 @@ fn lines_of(path: &str) -> Vec<String> {
 }
 
 #[test]
+fn an_empty_command_is_refused() {
+    // A shell without a command succeeds, and would be started again for ever.
+    for (arguments, code, fault) in
+        [(["--", ""], 1, "the program has no name"), (["--process", "web= "], 2, "expected a command behind '='")]
+    {
+        let (status, _, errors) = ended(&arguments);
+        assert_eq!(status, Some(code));
+        assert!(errors.contains(fault), "{errors}");
+    }
+}
+
+#[test]
 fn output_is_printed_behind_the_name() {
     let (status, out, errors) = ended(&["--restart", "never", "--", "/bin/sh", "-c", "echo hello; printf last >&2"]);
     let lines: BTreeSet<_> = out.lines().collect();

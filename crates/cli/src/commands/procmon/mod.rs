@@ -111,7 +111,9 @@ fn monitored(options: &Procmon, command: Vec<OsString>) -> Result<MonitoredProce
 
 fn command_of(options: &Procmon, words: Vec<OsString>) -> Result<Command, BoxedError> {
     let mut words = words.into_iter();
-    let mut command = Command::new(words.next().unwrap_or_default()).args(words);
+    let program = words.next().filter(|program| !program.is_empty());
+    let program = program.ok_or("the program has no name: expected a command such as 'python3 app.py'")?;
+    let mut command = Command::new(program).args(words);
     for (name, value) in &options.env {
         command = command.env(name, value);
     }
