@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ropewalk::proto::description::DatagramServerDescription;
-use ropewalk::{Address, Datagram, DatagramPort, DatagramProtocol, Error, Reactor};
+use ropewalk::{Address, Datagram, DatagramPort, DatagramProtocol, Reactor};
 
 use crate::arguments::SmallService;
 
@@ -93,15 +93,15 @@ pub(super) struct SmallDatagrams<A> {
     answering: Rc<AnsweringPorts>,
     /// The own number of a UDP port.
     number: Option<u16>,
-    received: u64,
-    answered: u64,
+    /// The port, whose counters also know the answers that the system did not take.
+    port: Option<DatagramPort>,
     refused: u64,
 }
 
 impl<A: Answers> SmallDatagrams<A> {
     pub(super) fn new(reactor: &Reactor, answers: A) -> SmallDatagrams<A> {
         let answering = reactor.extension(|_| AnsweringPorts::default());
-        SmallDatagrams { answers, answering, number: None, received: 0, answered: 0, refused: 0 }
+        SmallDatagrams { answers, answering, number: None, port: None, refused: 0 }
     }
 
     /// Whether an answer to this datagram goes to a client.
@@ -119,6 +119,7 @@ impl<A: Answers> SmallDatagrams<A> {
 
 impl<A: Answers> DatagramProtocol for SmallDatagrams<A> {
     fn start_protocol(&mut self, port: &DatagramPort) {
+        self.port = Some(port.clone());
         self.number = port.host().inet().map(|host| host.port());
         if let Some(number) = self.number {
             self.answering.add(number);
@@ -126,7 +127,6 @@ impl<A: Answers> DatagramProtocol for SmallDatagrams<A> {
     }
 
     fn datagram_received(&mut self, port: &DatagramPort, datagram: &Datagram<'_>) {
-        self.received += 1;
         if !self.is_from_client(datagram) {
             self.refused += 1;
             return;
@@ -134,19 +134,15 @@ impl<A: Answers> DatagramProtocol for SmallDatagrams<A> {
         if let Some(answer) = self.answers.answer(&port.reactor(), datagram.data) {
             // An answer that is not sent is lost, as the network may lose it.
             let _ = port.write_from(&answer, datagram.from, datagram.local);
-            self.answered += 1;
         }
-    }
-
-    fn send_failed(&mut self, _port: &DatagramPort, _to: Option<&Address>, _error: &Error) {
-        self.answered -= 1;
     }
 
     fn stop_protocol(&mut self) {
         if let Some(number) = self.number {
             self.answering.remove(number);
         }
-        let SmallDatagrams { received, answered, refused, .. } = self;
+        let counters = self.port.take().map(|port| port.counters()).unwrap_or_default();
+        let (received, answered, refused) = (counters.received, counters.sent, self.refused);
         tracing::info!(received, answered, refused, "{} stopped to receive datagrams", self.answers.log_prefix());
     }
 

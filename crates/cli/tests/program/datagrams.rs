@@ -110,6 +110,24 @@ fn streams_with_datagrams_are_served_together() {
 }
 
 #[test]
+fn the_log_counts_the_answers_that_the_system_has_taken() {
+    // unix(7): the queue of a client that does not read holds a few datagrams.
+    let scratch = Scratch::new();
+    let path = scratch.join("echo.sock");
+    let endpoint = format!("unix-datagram:{path}");
+    let mut server = Running::start_command(program(&["-v", "echo", "--listen", &endpoint]));
+    let local = UnixDatagram::bind(scratch.join("client.sock")).unwrap();
+    for _ in 0..200 {
+        local.send_to(b"x", &path).unwrap();
+    }
+    assert!(server.terminate().0.success());
+    local.set_nonblocking(true).unwrap();
+    let answers = std::iter::from_fn(|| local.recv(&mut [0; 8]).ok()).count();
+    let log = server.log();
+    assert!(answers < 200 && log.contains(&format!("answered={answers} ")), "{answers} answers: {log}");
+}
+
+#[test]
 fn a_datagram_from_another_service_is_not_answered() {
     let server = start(&["echo", "--listen", UDP]);
     let addresses = server.start_line.split([' ', ',', '/']).filter_map(|word| word.parse::<SocketAddr>().ok());
