@@ -46,6 +46,13 @@ fn lines_of(path: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_signal_before_readiness_is_no_failure() {
+    let mut server = procmon(&["--ready-line", "never", "--", "sleep", "300"]);
+    assert_eq!(server.terminate().0.code(), Some(0));
+    assert_eq!(server.log(), "");
+}
+
+#[test]
 fn an_empty_command_is_refused() {
     // A shell without a command succeeds, and would be started again for ever.
     for (arguments, code, fault) in

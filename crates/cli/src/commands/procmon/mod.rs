@@ -16,6 +16,7 @@ use std::time::Duration;
 use ropewalk::application::{BackOff, MonitoredProcess, OutputLine, ProcessMonitor, ProcessReport, Service};
 use ropewalk::endpoints::Endpoints;
 use ropewalk::processes::{Command, Identity};
+use ropewalk::proto::Cancelled;
 use ropewalk::sys::signals::STOP_SIGNALS;
 use ropewalk::{Deferred, Reactor, SignalWatch};
 use ropewalk_runner::{BoxedError, LIFECYCLE, fail};
@@ -138,7 +139,11 @@ fn start(reactor: &Reactor, monitor: &ProcessMonitor) -> Deferred<()> {
         },
         |_| (),
     );
-    ready
+    // A stop while a program is not ready yet is an order, and no failure to start.
+    ready.then(|outcome| match outcome {
+        Err(failure) if failure.downcast_ref::<Cancelled>().is_some() => Ok(()),
+        outcome => outcome,
+    })
 }
 
 /// Returns how each program that did not succeed has ended.
