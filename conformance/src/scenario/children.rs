@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::thread;
 
-use ropewalk::processes::ChildDescriptor;
+use ropewalk::processes::{ChildDescriptor, Identity, Signal};
 use ropewalk::sys::{Detached, detach};
 use rustix::process::{WaitOptions, wait};
 
@@ -38,6 +38,22 @@ pub(super) fn before_a_fork(subject: &Subject) {
             say(&format!("parent: {}", last(&child)));
         }
     }
+}
+
+/// Starts a child that gets KILL at the death of this process, and waits for this death. The child shares standard input
+/// and output, and reports that it has survived when its input ends.
+pub(super) fn before_a_death(subject: &Subject) {
+    let (reactor, inherited) = (subject.reactor(), ChildDescriptor::Inherited);
+    let command = shell("read line; echo survived").stdin(inherited(0)).stdout(inherited(1)).stderr(inherited(2));
+    let command = command.parent_death_signal(Signal::KILL);
+    // A new user would clear the signal if it were set before.
+    let command = match rustix::process::geteuid().is_root() {
+        true => command.user(Identity::new(Some(65534), Some(65534))).expect("the user database works"),
+        false => command,
+    };
+    reactor.spawn_process(&command, Child::new()).expect("sh is there");
+    say("ready");
+    crate::run(&reactor);
 }
 
 /// Reports the number of right and of unknown statuses, beside a thread that waits for all children of the process.

@@ -23,7 +23,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::Subject;
 
@@ -86,6 +86,13 @@ impl Performance {
     pub fn tell(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().expect("it is piped");
         writeln!(stdin, "{line}").expect("the scenario listens");
+    }
+
+    /// Waits until the process has ended, but not for its children. Then closes the scenario's input.
+    pub fn outlive(&mut self) {
+        let ended = waitid(WaitId::Pid(self.pid()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        ended.expect("the child is ours");
+        drop(self.child.stdin.take());
     }
 
     /// Fails unless the scenario prints no more lines, then returns the exit status of its process.

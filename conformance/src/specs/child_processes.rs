@@ -154,6 +154,9 @@ specifications! {
         let (step, text) = spawn_error(&reactor, &Command::new("true").descriptor(3, ChildDescriptor::Same(9)));
         assert_eq!(step, SpawnStep::Descriptors);
         assert!(text.contains("which has none of its own"), "{text}");
+        let (step, text) = spawn_error(&reactor, &Command::new("true").parent_death_signal(0));
+        assert_eq!(step, SpawnStep::ParentDeath);
+        assert!(text.contains("0 is not the number of a signal"), "{text}");
     }
 
     fn a_write_without_a_reader_kills_the_program(subject: &Subject) {

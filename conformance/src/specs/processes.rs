@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::{Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -433,6 +433,35 @@ specifications! {
         }
         run_child(&reactor, &Command::new("true"));
         assert!(!exists(process.pid()));
+    }
+
+    fn a_child_ends_with_its_parent(subject: &Subject) {
+        // prctl(2): PR_SET_PDEATHSIG. No part of the parent is left that could stop the child.
+        let mut parent = Performance::begin(subject, "a child before a death");
+        parent.expect(&["ready"]);
+        parent.signal(rustix::process::Signal::KILL);
+        parent.outlive();
+        parent.is_killed_by(rustix::process::Signal::KILL);
+    }
+
+    fn the_parent_of_a_child_is_a_thread(subject: &Subject) {
+        // prctl(2): the signal comes after the last instruction of the thread that has started the child, although the
+        // process lives.
+        let ((input, to_input), (from_output, output)) = (rustix::pipe::pipe().unwrap(), rustix::pipe::pipe().unwrap());
+        let starts = *subject;
+        let starter = thread::spawn(move || {
+            let command = shell("read line; echo survived").stdin(input).stdout(output).stderr(ChildDescriptor::Null);
+            let command = command.parent_death_signal(Signal::TERM);
+            starts.reactor().spawn_process(&command, Child::new()).unwrap();
+            fs::read_link("/proc/thread-self").unwrap()
+        });
+        let starter = PathBuf::from("/proc").join(starter.join().unwrap());
+        // The system lets a thread be joined before the thread has ended.
+        while starter.exists() {
+            thread::yield_now();
+        }
+        drop(to_input);
+        assert_eq!(io::read_to_string(File::from(from_output)).unwrap(), "");
     }
 
     fn a_program_is_one_connection(subject: &Subject) {

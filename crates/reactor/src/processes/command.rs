@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
+use ropewalk_sys::signals::Signal;
 use ropewalk_sys::{ChildDescriptor, Identity, PipeEnd, ProcessGroup, Resource, SpawnPlan, WindowSize};
 
 use crate::error::{Error, Result};
@@ -240,6 +241,33 @@ impl Command {
     /// Keeps the signals ignored that this process ignores, as nohup(1) needs it.
     pub fn keep_ignored_signals(mut self) -> Command {
         self.plan.keeps_ignored_signals = true;
+        self
+    }
+
+    /// Sends `signal` to the program when the thread of its reactor ends, also if your program is killed:
+    /// PR_SET_PDEATHSIG of Linux. The programs that the program starts do not get the signal.
+    ///
+    /// **The signal comes at the end of the thread**, and not only at the end of the process. So run the reactor on a
+    /// thread that lives as long as your program, such as the main thread. A process in the background has no thread of
+    /// the process before: start the program after [`detach`](crate::sys::detach).
+    ///
+    /// A program that is set-user-ID, or that changes its user, clears the signal. On a simulated network the option has no
+    /// effect, because no program there outlives its reactor.
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use ropewalk::processes::{Command, Signal};
+    ///
+    /// let code = ropewalk::react(|reactor| async move {
+    ///     let worker = Command::new("true").parent_death_signal(Signal::KILL); // no orphan is left
+    ///     assert!(reactor.process_value(&worker).await?.is_success());
+    ///     Ok::<_, ropewalk::Failure>(())
+    /// });
+    /// assert_eq!(code, std::process::ExitCode::SUCCESS);
+    /// # }
+    /// ```
+    pub fn parent_death_signal(mut self, signal: impl Into<Signal>) -> Command {
+        self.plan.parent_death_signal = Some(signal.into().number());
         self
     }
 

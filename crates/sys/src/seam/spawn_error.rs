@@ -32,6 +32,8 @@ pub enum SpawnStep {
     Limits,
     /// Becoming another user or group.
     Identity,
+    /// Asking for a signal at the death of the parent, which may have died already.
+    ParentDeath,
     /// Entering the working directory.
     Directory,
     /// Loading the program.
@@ -51,6 +53,7 @@ impl fmt::Display for SpawnStep {
             SpawnStep::Terminal => "cannot take the terminal",
             SpawnStep::Limits => "cannot limit the resources",
             SpawnStep::Identity => "cannot become the user",
+            SpawnStep::ParentDeath => "cannot ask for a signal at the death of the parent",
             SpawnStep::Directory => "cannot enter the directory",
             SpawnStep::Execute => "cannot run the program",
             SpawnStep::Watch => "cannot watch the process",

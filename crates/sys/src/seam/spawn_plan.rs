@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{PipeEnd, SpawnError, SpawnStep};
 use crate::identity::Identity;
 use crate::io_handle::OwnedWaitable;
+
+/// The numbers of signals.
+const SIGNALS: RangeInclusive<i32> = 1..=64;
 
 /// A program to start, with everything that its process begins with.
 ///
@@ -47,6 +51,8 @@ pub struct SpawnPlan {
     pub umask: Option<u32>,
     /// Whether signals that this process ignores stay ignored. Otherwise each signal has its default effect.
     pub keeps_ignored_signals: bool,
+    /// The number of the signal that the child gets when the thread that has started it ends: PR_SET_PDEATHSIG.
+    pub parent_death_signal: Option<i32>,
 }
 
 impl SpawnPlan {
@@ -66,6 +72,7 @@ impl SpawnPlan {
             limits: Vec::new(),
             umask: None,
             keeps_ignored_signals: false,
+            parent_death_signal: None,
         }
     }
 
@@ -103,13 +110,17 @@ impl SpawnPlan {
     /// `InvalidInput` at [`SpawnStep::Descriptors`] for a number that is too large, for a terminal without
     /// [`terminal`](SpawnPlan::terminal), for a pipe with [`PipeEnd::Device`], and for [`ChildDescriptor::Same`] as a
     /// number that has no descriptor of its own. At [`SpawnStep::Arguments`] for a text with a zero byte, and for an
-    /// environment variable whose name is empty or contains `=`.
+    /// environment variable whose name is empty or contains `=`. At [`SpawnStep::ParentDeath`] for a number that no
+    /// signal has.
     pub fn check(&self) -> Result<(), SpawnError> {
         let at = |step| {
             move |message| SpawnError::new(step, &self.program, io::Error::new(io::ErrorKind::InvalidInput, message))
         };
         for (number, wanted) in &self.descriptors {
             self.check_descriptor(*number, wanted).map_err(at(SpawnStep::Descriptors))?;
+        }
+        if let Some(signal) = self.parent_death_signal.filter(|signal| !SIGNALS.contains(signal)) {
+            return Err(at(SpawnStep::ParentDeath)(format!("{signal} is not the number of a signal")));
         }
         self.texts().try_for_each(check_text).map_err(at(SpawnStep::Arguments))?;
         let mut names = self.environment.iter().flatten().map(|(name, _)| name.as_os_str());

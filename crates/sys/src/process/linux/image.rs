@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::ptr;
 
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Pid, Uid, getpid};
 
 use super::descriptors::Descriptors;
 use super::numbers::Numbers;
@@ -33,6 +33,15 @@ pub(super) struct Image {
     pub(super) limits: Vec<(i64, u64)>,
     pub(super) umask: Option<u32>,
     pub(super) keeps_ignored: bool,
+    pub(super) parent_death: Option<ParentDeath>,
+}
+
+/// The signal at the death of the parent.
+#[derive(Clone, Copy)]
+pub(super) struct ParentDeath {
+    pub(super) signal: i32,
+    /// The number of the parent, which is this process.
+    pub(super) parent: Pid,
 }
 
 impl Image {
@@ -57,6 +66,7 @@ impl Image {
             limits: plan.limits.iter().map(|(resource, limit)| (number_of(*resource), *limit)).collect(),
             umask: plan.umask,
             keeps_ignored: plan.keeps_ignored_signals,
+            parent_death: plan.parent_death_signal.map(|signal| ParentDeath { signal, parent: getpid() }),
         })
     }
 }

@@ -9,9 +9,10 @@
 use std::io;
 use std::ptr;
 
+use rustix::process::getppid;
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
-use super::image::Image;
+use super::image::{Image, ParentDeath};
 use crate::seam::{ProcessGroup, SpawnStep};
 
 /// The errno of a failed call.
@@ -48,6 +49,8 @@ fn prepare(image: &mut Image) -> Result<(), (SpawnStep, Errno)> {
     image.numbers.apply().map_err(at(SpawnStep::Numbers))?;
     set_limits(image).map_err(at(SpawnStep::Limits))?;
     change_identity(image).map_err(at(SpawnStep::Identity))?;
+    // A new identity clears the signal.
+    image.parent_death.map_or(Ok(()), end_with_parent).map_err(at(SpawnStep::ParentDeath))?;
     enter_directory(image).map_err(at(SpawnStep::Directory))?;
     set_signal_mask(0);
     Ok(())
@@ -117,6 +120,17 @@ fn change_identity(image: &Image) -> Outcome {
         set_thread_gid(gid).map_err(number)?;
     }
     image.uid.map_or(Ok(()), set_thread_uid).map_err(number)
+}
+
+/// Asks for a signal when the parent dies. Fails if the parent has died before: then no signal would come.
+fn end_with_parent(death: ParentDeath) -> Outcome {
+    // SAFETY: PR_SET_PDEATHSIG takes a number, and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, death.signal as libc::c_ulong, 0, 0, 0) })?;
+    match getppid() {
+        Some(parent) if parent != death.parent => Err(Errno(libc::ESRCH)),
+        // None is a parent in another namespace of processes.
+        _ => Ok(()),
+    }
 }
 
 fn enter_directory(image: &Image) -> Outcome {

@@ -5,7 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ropewalk_proto::Key;
+use rustix::process::Pid;
 
+use super::descriptors::Descriptors;
+use super::image::Image;
+use super::stack::Stack;
+use super::start::start;
 use crate::providers;
 use crate::seam::{ChildDescriptor, EventProvider, ExitStatus, PipeEnd, Received, SpawnError, SpawnPlan, SpawnStep};
 
@@ -201,4 +206,17 @@ fn a_terminal_has_its_size_from_the_beginning() {
         assert_eq!(status(provider, spawned.process), ExitStatus::Exited(0));
         provider.processes().unwrap().release_process(spawned.process);
     });
+}
+
+#[test]
+fn a_child_whose_parent_has_died_does_not_begin() {
+    // prctl(2): no signal comes for a death before the call. Here init, or another process, stands for the dead parent.
+    let mut plan = shell("exit 0");
+    plan.parent_death_signal = Some(libc::SIGKILL);
+    let descriptors = Descriptors::open(&plan).unwrap();
+    let mut image = Image::new(&plan, &descriptors).unwrap();
+    let death = image.parent_death.as_mut().unwrap();
+    death.parent = Pid::from_raw(1).filter(|init| *init != death.parent).unwrap_or(Pid::from_raw(2).unwrap());
+    let failure = start(&mut image, &mut Stack::new()).err().unwrap();
+    assert_eq!((failure.step, failure.errno), (SpawnStep::ParentDeath, libc::ESRCH));
 }
