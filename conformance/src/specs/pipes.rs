@@ -470,6 +470,31 @@ specifications! {
         drop(master);
     }
 
+    fn a_stop_leaves_later_keys_to_the_next_reader(subject: &Subject) {
+        // A program that waits for a line ends without a key, and its shell gets the line that is typed later. A read
+        // that waits in the system would take it.
+        for is_shared_output in [true, false] {
+            let (reactor, log, (master, mut slave)) = (subject.reactor(), Log::new(), usual_terminal());
+            let (mut keyboard, copy) = (File::from(master), || slave.try_clone().unwrap());
+            let (script, (_from_output, output)) = (Script::logged(&log, "stdio"), pipe().unwrap());
+            let output = if is_shared_output { copy() } else { output };
+            reactor.adopt_pipes(copy(), output, &script.factory()).unwrap();
+            keyboard.write_all(b"la").unwrap();
+            for _ in 0..5 {
+                reactor.iterate(Some(Duration::from_millis(1))).unwrap();
+            }
+            let handle = reactor.thread_handle();
+            let other = thread::spawn(move || handle.call_from_thread(stop));
+            run(&reactor);
+            other.join().unwrap();
+            log.expect(&["stdio made", "stdio lost ConnectionLost"]);
+            keyboard.write_all(b"ter\n").unwrap();
+            let mut line = [0; 16];
+            let count = slave.read(&mut line).unwrap();
+            assert_eq!(&line[..count], b"later\n");
+        }
+    }
+
     fn an_endless_input_does_not_outlive_the_output(subject: &Subject) {
         // `yes | prog | head`
         let (reactor, log, (from_output, output)) = (subject.reactor(), Log::new(), pipe().unwrap());
