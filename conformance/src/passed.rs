@@ -1,22 +1,27 @@
 //! Descriptors to pass, a protocol that takes them, and a foreign peer that passes them.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use ropewalk::protocols::{BufferedProtocol, FileDescriptorReceiver};
-use ropewalk::{Error, Protocol, Reactor, Transport};
+use ropewalk::{Address, ClientFactory, Error, Factory, Protocol, Reactor, Transport};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
 
+use crate::links::Transports;
 use crate::script::{Log, Script};
+use crate::waiting::iterate_until;
 
 /// The most descriptors of one message: SCM_MAX_FD of unix(7).
 pub const MOST: usize = 253;
@@ -67,6 +72,21 @@ pub fn label_of(descriptor: OwnedFd) -> String {
     label[..count].escape_ascii().to_string()
 }
 
+/// Sends a labelled descriptor.
+pub fn pass(transport: &Transport, label: char) -> Closed {
+    let Labelled { descriptor, closed } = Labelled::new(label);
+    transport.send_file_descriptor(descriptor).expect("the connection carries descriptors");
+    closed
+}
+
+/// Fails unless a descriptor was refused for this reason.
+#[track_caller]
+pub fn assert_refused(outcome: Result<(), Error>, kind: ErrorKind, text: &str) {
+    let Err(Error::Io(_, cause)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(cause.kind(), kind);
+    assert!(cause.to_string().contains(text), "{cause}");
+}
+
 type Take = Rc<dyn Fn(&Transport, OwnedFd)>;
 
 /// A script that takes descriptors.
@@ -113,7 +133,7 @@ impl Taker {
         move || taker.clone()
     }
 
-    /// Adopts one end of a new connection for a clone, and returns it with the foreign peer at the other end.
+    /// Connects a clone, and returns its transport with the peer at the other end.
     pub fn connected(&self, reactor: &Reactor) -> (Transport, Peer) {
         connected(reactor, &self.factory())
     }
@@ -186,16 +206,108 @@ impl BufferedProtocol for Taker {
     }
 }
 
-/// Adopts one end of a new connection, and returns it with the foreign peer at the other end.
-pub fn connected(reactor: &Reactor, factory: &dyn ropewalk::Factory) -> (Transport, Peer) {
+/// Makes a connection, and returns one end of it with the peer at the other end.
+pub fn connected(reactor: &Reactor, factory: &dyn Factory) -> (Transport, Peer) {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-    (reactor.adopt_stream_connection(ours, factory).expect("a connected socket"), Peer(theirs))
+    match reactor.adopt_stream_connection(ours, factory) {
+        Err(Error::Unsupported { .. }) => {
+            let (transport, peer) = SimulatedPeer::connected(reactor, factory);
+            (transport, Peer::Simulated(peer))
+        }
+        adopted => (adopted.expect("a connected socket"), Peer::Foreign(ForeignPeer(theirs))),
+    }
 }
 
-/// The other end of a connection, which is not a reactor's.
-pub struct Peer(pub UnixStream);
+/// Connects two protocols of the reactor, and returns the transport of the first one.
+pub fn connected_to(reactor: &Reactor, first: &dyn Factory, second: impl Factory + 'static) -> Transport {
+    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+    match reactor.adopt_stream_connection(ours, first) {
+        Err(Error::Unsupported { .. }) => connected_inside(reactor, first, second),
+        adopted => {
+            reactor.adopt_stream_connection(theirs, &second).expect("a connected socket");
+            adopted.expect("a connected socket")
+        }
+    }
+}
+
+/// Connects by a path, for a provider that adopts no sockets.
+fn connected_inside(reactor: &Reactor, first: &dyn Factory, second: impl Factory + 'static) -> Transport {
+    const PATH: &str = "/run/passing";
+    let port = reactor.listen_unix(PATH, second).expect("the path is free");
+    let first = first.build_protocol(&Address::Unnamed).expect("a protocol");
+    let connector = reactor.connect_unix(PATH, Once(Cell::new(Some(first)))).expect("the provider has UNIX sockets");
+    iterate_until(reactor, || connector.transport().is_some());
+    let stopped = port.stop_listening();
+    iterate_until(reactor, || stopped.is_done());
+    connector.transport().expect("it is connected")
+}
+
+/// A factory of one protocol.
+struct Once(Cell<Option<Box<dyn Protocol>>>);
+
+impl Factory for Once {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        self.0.take()
+    }
+}
+
+impl ClientFactory for Once {}
+
+/// The other end of a connection.
+pub enum Peer {
+    /// A socket of the test.
+    Foreign(ForeignPeer),
+    /// A connection of the reactor.
+    Simulated(SimulatedPeer),
+}
 
 impl Peer {
+    /// Sends `bytes` and `descriptors` in one message.
+    pub fn pass(&self, bytes: &[u8], descriptors: &[impl AsFd]) {
+        match self {
+            Peer::Foreign(peer) => peer.pass(bytes, descriptors),
+            Peer::Simulated(peer) => peer.pass(bytes, descriptors),
+        }
+    }
+
+    /// Sends `bytes` in a message without descriptors.
+    pub fn write(&self, bytes: &[u8]) {
+        match self {
+            Peer::Foreign(peer) => (&peer.0).write_all(bytes).expect("the connection is open"),
+            Peer::Simulated(peer) => peer.pass(bytes, &[] as &[OwnedFd]),
+        }
+    }
+
+    /// Closes the sending direction.
+    pub fn finish(&self) {
+        match self {
+            Peer::Foreign(peer) => peer.0.shutdown(Shutdown::Write).expect("the connection is open"),
+            Peer::Simulated(peer) => peer.transport.lose_write_connection(),
+        }
+    }
+
+    /// Receives one message: its bytes, and the labels of its descriptors. The bytes are empty at the end of the stream.
+    ///
+    /// # Errors
+    /// The errors of recvmsg(2).
+    pub fn take(&self) -> io::Result<(String, Vec<String>)> {
+        match self {
+            Peer::Foreign(peer) => peer.take(),
+            Peer::Simulated(peer) => Ok(peer.take()),
+        }
+    }
+}
+
+/// A peer without a reactor.
+pub struct ForeignPeer(pub UnixStream);
+
+impl ForeignPeer {
+    /// Adopts one end of a new connection, and returns it with the peer at the other end.
+    pub fn connected(reactor: &Reactor, factory: &dyn Factory) -> (Transport, ForeignPeer) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        (reactor.adopt_stream_connection(ours, factory).expect("a connected socket"), ForeignPeer(theirs))
+    }
+
     /// Sends `bytes` and `descriptors` in one message.
     pub fn pass(&self, bytes: &[u8], descriptors: &[impl AsFd]) {
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -226,5 +338,71 @@ impl Peer {
             labels.extend(descriptors.map(label_of));
         }
         Ok((bytes[..received.bytes].escape_ascii().to_string(), labels))
+    }
+}
+
+/// A peer that is a connection of the same reactor. It receives a message only when [`Peer::take`] asks for one.
+pub struct SimulatedPeer {
+    transport: Transport,
+    arrived: Rc<RefCell<VecDeque<Arrived>>>,
+}
+
+enum Arrived {
+    Descriptor(OwnedFd),
+    Bytes(String),
+    End,
+}
+
+impl SimulatedPeer {
+    fn connected(reactor: &Reactor, factory: &dyn Factory) -> (Transport, SimulatedPeer) {
+        let (all, arrived) = (Transports::new(), Rc::new(RefCell::new(VecDeque::new())));
+        let [with_bytes, ended, with_descriptor] = std::array::from_fn(|_| arrived.clone());
+        let script = Script::new().listed_in(&all).on_made(Transport::pause_producing);
+        let script = script.on_data(move |transport, data| {
+            with_bytes.borrow_mut().push_back(Arrived::Bytes(data.escape_ascii().to_string()));
+            transport.pause_producing();
+        });
+        let script = script.on_read_lost(move |_| ended.borrow_mut().push_back(Arrived::End));
+        let taker = Taker::new(script, move |_, descriptor| {
+            with_descriptor.borrow_mut().push_back(Arrived::Descriptor(descriptor));
+        });
+        let ours = connected_inside(reactor, factory, taker.factory());
+        let transport = all.first();
+        transport.set_lingering(false);
+        (ours, SimulatedPeer { transport, arrived })
+    }
+
+    fn pass(&self, bytes: &[u8], descriptors: &[impl AsFd]) {
+        for descriptor in descriptors {
+            let copy = descriptor.as_fd().try_clone_to_owned().expect("a free number");
+            self.transport.send_file_descriptor(copy).expect("the connection carries descriptors");
+        }
+        self.transport.write(bytes);
+        // So that the next bytes are another message.
+        self.transport.reactor().prepare().expect("a turn");
+    }
+
+    fn take(&self) -> (String, Vec<String>) {
+        let is_whole = || self.arrived.borrow().iter().any(|part| !matches!(part, Arrived::Descriptor(_)));
+        if !is_whole() {
+            self.transport.resume_producing();
+            iterate_until(&self.transport.reactor(), is_whole);
+        }
+        let (mut arrived, mut labels) = (self.arrived.borrow_mut(), Vec::new());
+        while let Some(Arrived::Descriptor(_)) = arrived.front() {
+            let Some(Arrived::Descriptor(descriptor)) = arrived.pop_front() else { unreachable!() };
+            labels.push(label_of(descriptor));
+        }
+        match arrived.pop_front() {
+            Some(Arrived::Bytes(bytes)) => (bytes, labels),
+            _ => (String::new(), labels),
+        }
+    }
+}
+
+impl Drop for SimulatedPeer {
+    /// Closes both directions, also with unread bytes.
+    fn drop(&mut self) {
+        self.transport.lose_connection();
     }
 }

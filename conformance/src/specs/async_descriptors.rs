@@ -10,12 +10,12 @@ use ropewalk::endpoints::UnixClientEndpoint;
 use ropewalk::task::{AsyncStream, StreamFactory};
 use ropewalk::{Error, Reactor, UnixBinding};
 
-use crate::passed::{Closed, Labelled, MOST, Peer, label_of};
+use crate::passed::{Closed, ForeignPeer, Labelled, MOST, label_of};
 use crate::specifications;
 use crate::waiting::{after_some_turns, iterate_until};
 
 /// Adopts one end of a new connection as a stream, and returns it with the foreign peer at the other end.
-fn stream(reactor: &Reactor, takes_descriptors: bool) -> (AsyncStream, Peer) {
+fn stream(reactor: &Reactor, takes_descriptors: bool) -> (AsyncStream, ForeignPeer) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let made = Rc::new(RefCell::new(None));
     let keep = made.clone();
@@ -23,7 +23,7 @@ fn stream(reactor: &Reactor, takes_descriptors: bool) -> (AsyncStream, Peer) {
     let factory = if takes_descriptors { factory.with_file_descriptors() } else { factory };
     reactor.adopt_stream_connection(ours, &factory).unwrap();
     let stream = made.take().expect("a stream");
-    (stream, Peer(theirs))
+    (stream, ForeignPeer(theirs))
 }
 
 /// Runs a task to its end, and returns its output.

@@ -1,21 +1,17 @@
 //! IUNIXTransport.sendFileDescriptor, IFileDescriptorReceiver: descriptors that UNIX connections carry.
 
 use std::cell::{Cell, RefCell};
-use std::io::{ErrorKind, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::sys::{PipeEnd, Sharing};
 use ropewalk::{Error, Reactor, Transport};
 use rustix::io::{FdFlags, fcntl_getfd};
 
 use crate::links::{Transports, assert_same_bytes, noise};
-use crate::passed::{Closed, Labelled, MOST, Taker, connected, label_of};
-use crate::scenario::Performance;
+use crate::passed::{Closed, Labelled, MOST, Taker, assert_refused, connected, connected_to, label_of, pass};
 use crate::scrambler::Scrambler;
 use crate::script::{Log, Script};
 use crate::specifications;
@@ -25,12 +21,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// A number of bytes that exceeds the socket buffers of both ends together.
 const TOO_MUCH: usize = 8_000_000;
-
-fn pass(transport: &Transport, label: char) -> Closed {
-    let Labelled { descriptor, closed } = Labelled::new(label);
-    transport.send_file_descriptor(descriptor).expect("the connection carries descriptors");
-    closed
-}
 
 /// Turns the loop until the log has as many events as expected, and some turns more. Fails unless the log has exactly
 /// the expected events.
@@ -42,13 +32,6 @@ fn settle_and_expect(reactor: &Reactor, log: &Log, expected: &[&str]) {
 
 fn all_closed(descriptors: &[Closed]) -> bool {
     descriptors.iter().all(Closed::is_closed)
-}
-
-#[track_caller]
-fn assert_refused(outcome: Result<(), Error>, kind: ErrorKind, text: &str) {
-    let Err(Error::Io(_, cause)) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(cause.kind(), kind);
-    assert!(cause.to_string().contains(text), "{cause}");
 }
 
 specifications! {
@@ -83,9 +66,9 @@ specifications! {
         let (transport, peer) = Taker::logged(&log, "server").connected(&reactor);
         transport.pause_producing();
         let ([b, d], copies) = Labelled::all(['b', 'd']);
-        (&peer.0).write_all(b"AA").unwrap();
+        peer.write(b"AA");
         peer.pass(b"B", &[b]);
-        (&peer.0).write_all(b"CC").unwrap();
+        peer.write(b"CC");
         peer.pass(b"D", &[d]);
         iterate_until(&reactor, || true);
         log.expect(&["server made"]);
@@ -134,7 +117,7 @@ specifications! {
             transport.write(data);
         });
         let (_transport, peer) = connected(&reactor, &script.factory());
-        (&peer.0).write_all(b"x").unwrap();
+        peer.write(b"x");
         settle_and_expect(&reactor, &log, &["server made", "server data x"]);
         assert_eq!(peer.take().unwrap(), ("you sent x".into(), vec!["r".into()]));
         assert!(all_closed(&copies.borrow()));
@@ -152,7 +135,7 @@ specifications! {
             },
         );
         let (_transport, peer) = connected(&reactor, &script.factory());
-        (&peer.0).write_all(b"12").unwrap();
+        peer.write(b"12");
         settle_and_expect(&reactor, &log, &["server made", "server data 1", "server data 2"]);
         assert_eq!(peer.take().unwrap(), ("12".into(), vec!["d".into()]));
     }
@@ -163,9 +146,7 @@ specifications! {
         let (reactor, sent, got) = (subject.reactor(), noise(1_000_000, 5), Rc::new(RefCell::new(String::new())));
         let labels = got.clone();
         let taker = Taker::new(Script::new(), move |_, descriptor| labels.borrow_mut().push_str(&label_of(descriptor)));
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let sender = reactor.adopt_stream_connection(ours, &Script::new().factory()).unwrap();
-        let _receiver = reactor.adopt_stream_connection(theirs, &taker.factory()).unwrap();
+        let sender = connected_to(&reactor, &Script::new().factory(), taker.factory());
         let label = |index: usize| char::from(b'a' + (index % 26) as u8);
         for (index, piece) in sent.chunks(sent.len() / COUNT).enumerate() {
             pass(&sender, label(index));
@@ -206,7 +187,7 @@ specifications! {
         });
         let (_transport, peer) = taker.connected(&reactor);
         peer.pass(b"last", &[Labelled::new('a').descriptor]);
-        peer.0.shutdown(Shutdown::Write).unwrap();
+        peer.finish();
         settle_and_expect(&reactor, &log, &["server made", "server got a", "server data last", "server read lost", "server lost ConnectionDone"]);
         assert_eq!(peer.take().unwrap(), ("answer".into(), vec!["r".into()]));
         assert_eq!(peer.take().unwrap(), ("".into(), vec![]));
@@ -270,7 +251,7 @@ specifications! {
         let (_transport, peer) = Taker::logged(&log, "server").buffered(4).connected(&reactor);
         peer.pass(b"in fours", &[Labelled::new('a').descriptor]);
         settle_and_expect(&reactor, &log, &["server made", "server got a", "server data in f", "server data ours"]);
-        (&peer.0).write_all(b"plain").unwrap();
+        peer.write(b"plain");
         let expected = ["server made", "server got a", "server data in f", "server data ours", "server data plai", "server data n"];
         settle_and_expect(&reactor, &log, &expected);
     }
@@ -373,21 +354,14 @@ specifications! {
         pass(&transport, 'x');
     }
 
-    fn other_connections_refuse_descriptors(subject: &Subject) {
+    fn a_tcp_connection_refuses_descriptors(subject: &Subject) {
         // ITCPTransport has no sendFileDescriptor. TCP would drop the descriptor without an error.
-        let reactor = subject.reactor();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let factory = Taker::new(Script::new(), |_, _| unreachable!("TCP carries none")).factory();
-        let tcp = reactor.adopt_stream_connection(listener.accept().unwrap().0, &factory).unwrap();
-        let (_reader, writer) = rustix::pipe::pipe().unwrap();
-        let pipe = reactor.adopt_pipe(writer, PipeEnd::Writer, Sharing::Owned, &factory).unwrap();
-        for transport in [tcp, pipe] {
-            let Labelled { descriptor, closed } = Labelled::new('a');
-            let outcome = transport.send_file_descriptor(descriptor);
-            assert_refused(outcome, ErrorKind::InvalidInput, "only a UNIX connection");
-            assert!(closed.is_closed() && transport.is_connected());
-        }
+        let (reactor, servers) = (subject.reactor(), Transports::new());
+        subject.join(&reactor, &Script::new().listed_in(&servers), &Script::new());
+        iterate_until(&reactor, || !servers.all().is_empty());
+        let (transport, Labelled { descriptor, closed }) = (servers.first(), Labelled::new('a'));
+        assert_refused(transport.send_file_descriptor(descriptor), ErrorKind::InvalidInput, "only a UNIX connection");
+        assert!(closed.is_closed() && transport.is_connected());
     }
 
     fn an_ended_connection_refuses_descriptors(subject: &Subject) {
@@ -416,64 +390,5 @@ specifications! {
         let (waiting, _peer) = connected(&reactor, &Script::new().factory());
         pass(&waiting, 'b');
         assert_refused(waiting.start_layer(Scrambler::new(), LIMIT), ErrorKind::InvalidInput, "descriptors");
-    }
-
-    fn a_connection_with_waiting_descriptors_is_not_released(subject: &Subject) {
-        // Released has no place for them.
-        let (reactor, all) = (subject.reactor(), Transports::new());
-        let (sender, peer) = connected(&reactor, &Script::new().listed_in(&all).factory());
-        pass(&sender, 'a');
-        assert_refused(sender.release().map(drop), ErrorKind::InvalidInput, "descriptors");
-        sender.write(b"x");
-        iterate_until(&reactor, || sender.buffered() == 0);
-        assert_eq!(peer.take().unwrap(), ("x".into(), vec!["a".into()]));
-        sender.release().unwrap();
-    }
-
-    fn a_flood_of_descriptors_delays_no_other_connection(subject: &Subject) {
-        // Each turn of a connection is bounded, and no descriptor stays open.
-        const MESSAGES: usize = 300;
-        let (reactor, taken) = (subject.reactor(), Rc::new(Cell::new(0)));
-        let counted = taken.clone();
-        let (_flooded, flooder) = Taker::new(Script::new(), move |_, _| counted.set(counted.get() + 1)).connected(&reactor);
-        let log = Log::new();
-        let (_other, client) = connected(&reactor, &Script::logged(&log, "other").on_data(Transport::write).factory());
-        let Labelled { descriptor, closed } = Labelled::new('f');
-        let flooding = std::thread::spawn(move || {
-            let many = [&descriptor; 100];
-            (0..MESSAGES).for_each(|_| flooder.pass(b"x", &many));
-            flooder
-        });
-        let seen = taken.clone();
-        iterate_until(&reactor, || seen.get() > 0);
-        (&client.0).write_all(b"served").unwrap();
-        iterate_until(&reactor, || log.contains("other data served"));
-        iterate_until(&reactor, || taken.get() == 100 * MESSAGES);
-        drop(flooding.join().unwrap());
-        assert_eq!(client.take().unwrap().0, "served");
-        assert!(closed.is_closed());
-    }
-
-    fn lost_descriptors_are_reported_with_the_bytes(subject: &Subject) {
-        // recvmsg(2): MSG_CTRUNC. In a process with a free number for four descriptors, the peer sends eight.
-        let mut scarce = Performance::begin(subject, "few free descriptors");
-        scarce.expect(&["got a", "got b", "got c", "got d", "lost some", "data eight"]);
-        // Later messages keep their own, and nothing leaks.
-        scarce.expect(&["got x", "data one", "0 more descriptors"]);
-        scarce.ends();
-    }
-
-    fn a_connection_ends_when_descriptors_are_lost(subject: &Subject) {
-        // FileDescriptorReceiver::file_descriptors_lost: the default.
-        let mut scarce = Performance::begin(subject, "no free descriptors");
-        scarce.expect(&["lost FileDescriptorsLost"]);
-        scarce.ends();
-    }
-
-    fn every_end_of_a_connection_leaves_no_descriptor(subject: &Subject) {
-        // The descriptors of the process are counted: /dev/fd.
-        let mut counted = Performance::begin(subject, "passed descriptors");
-        counted.expect(&["0 more descriptors"]);
-        counted.ends();
     }
 }

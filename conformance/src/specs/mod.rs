@@ -17,6 +17,8 @@ pub mod datagram_endpoints;
 pub mod datagrams;
 #[cfg(unix)]
 pub mod descriptor_passing;
+#[cfg(unix)]
+pub mod descriptor_sockets;
 pub mod dns;
 pub mod dns_network;
 pub mod ending;

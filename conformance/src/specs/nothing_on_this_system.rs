@@ -23,6 +23,13 @@ macro_rules! error_numbers {
 #[cfg(not(unix))]
 #[macro_export]
 #[doc(hidden)]
+macro_rules! descriptor_passing {
+    () => {};
+}
+
+#[cfg(not(unix))]
+#[macro_export]
+#[doc(hidden)]
 macro_rules! refusals {
     () => {};
 }

@@ -99,8 +99,10 @@ impl Network {
             if count == 0 {
                 break;
             }
-            let copies = queue.with_next_byte().map(OwnedWaitable::try_clone).collect::<io::Result<_>>()?;
-            self.transmit(key, Segment::Message(taken_from(outbox, count), copies));
+            let copies: Vec<_> = queue.with_next_byte().map(OwnedWaitable::try_clone).collect::<io::Result<_>>()?;
+            let bytes = taken_from(outbox, count);
+            let is_plain = copies.is_empty();
+            self.transmit(key, if is_plain { Segment::Bytes(bytes) } else { Segment::Message(bytes, copies) });
             queue.sent(count);
         }
         self.sent(key, outbox)
