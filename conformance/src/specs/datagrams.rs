@@ -181,6 +181,23 @@ specifications! { datagrams;
         assert_eq!((port.counters().received, port.counters().cut), (3, 2));
     }
 
+    fn datagrams_behind_a_stop_are_not_counted(subject: &Subject) {
+        // DatagramCounters::received counts what was delivered. A port takes several datagrams at once.
+        let reactor = subject.reactor();
+        let script = DatagramScript::new().on_data(|port, datagram| {
+            if datagram.data == b"stop" {
+                drop(port.stop_listening());
+            }
+        });
+        let (port, sender) = (listen(&reactor, &script), listen(&reactor, &DatagramScript::new()));
+        fill(&sender, &port);
+        for content in [&b"stop"[..], b"behind", b"behind"] {
+            sender.write_to(content, &port.host()).unwrap();
+        }
+        iterate_until(&reactor, || !port.is_listening());
+        assert_eq!((port.counters().received, script.received().len()), (FILLING as u64 + 1, FILLING + 1));
+    }
+
     fn a_maximum_of_zero_is_refused(subject: &Subject) {
         // DatagramSpec::check.
         let reactor = subject.reactor();
