@@ -15,8 +15,23 @@ mod configuration;
 #[path = "../../crates/runner/src/options.rs"]
 #[allow(dead_code, reason = "the target only parses")]
 mod options;
+#[path = "../../crates/cli/src/process_options.rs"]
+#[allow(dead_code, reason = "the target only parses")]
+mod process_options;
+#[path = "../../crates/cli/src/values/mod.rs"]
+#[allow(dead_code, reason = "the target only parses")]
+mod values;
+
+/// The items of the program that the included files use.
+mod endpoint_types {
+    /// Returns a registry without the program's own types.
+    pub(crate) fn endpoints() -> ropewalk::endpoints::Endpoints {
+        ropewalk::endpoints::Endpoints::new()
+    }
+}
 
 use configuration::{Configuration, Kinds};
+use process_options::Procmon;
 
 const FILE: &str = "x.toml";
 
@@ -37,7 +52,11 @@ impl Service for Nothing {}
 fuzz_target!(|text: &str| {
     let mut kinds = Kinds::default();
     kinds.add("echo", |_: &Reactor, _: Options| Ok(Nothing));
-    let Err(error) = Configuration::parse(text, FILE, &kinds) else { return };
+    kinds.add_checked("process", check_programs, |_: &Reactor, _: Procmon| Ok(Nothing));
+    let error = match Configuration::parse(text, FILE, &kinds) {
+        Ok(configuration) => return drop(configuration.needs_foreground()),
+        Err(error) => error,
+    };
     let rest = error.strip_prefix(FILE).and_then(|rest| rest.strip_prefix(':')).expect("the file");
     // A message about the whole file has no line.
     if let Some((line, rest)) = rest.split_once(':').filter(|(line, _)| !line.starts_with(' ')) {
@@ -46,6 +65,13 @@ fuzz_target!(|text: &str| {
         assert!((1..=found.chars().count() + 1).contains(&column), "{error}");
     }
 });
+
+/// Fails unless there is one program.
+fn check_programs(options: &Procmon) -> Option<String> {
+    let programs = options.programs();
+    assert!(programs.len() == 1 && !programs[0].1.is_empty(), "{programs:?}");
+    options.needs_foreground()
+}
 
 fn number(digits: &str) -> usize {
     digits.parse().unwrap_or_else(|_| panic!("a number, not {digits:?}"))

@@ -6,7 +6,9 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use ropewalk::endpoints::Endpoints;
-use ropewalk_proto::description::{ClientDescription, DescriptionError, ServerDescription};
+use ropewalk_proto::description::{
+    ClientDescription, DatagramClientDescription, DatagramServerDescription, DescriptionError, ServerDescription,
+};
 
 /// The number of descriptions that may enclose another one.
 const ENCLOSING_MAX: u8 = 16;
@@ -38,6 +40,10 @@ enum Kind {
     Fd,
     Stdio,
     Haproxy,
+    Serial,
+    Process,
+    Udp,
+    UnixDatagram,
 }
 
 fuzz_target!(|case: Case<'_>| {
@@ -59,6 +65,9 @@ fuzz_target!(|case: Case<'_>| {
         (Err(error), Ok(_)) => assert_eq!(error.offset(), 0, "{text}"),
         (described, made) => panic!("{described:?}, but {:?}", made.err()),
     }
+    // Of datagrams the registry has the types of the grammar.
+    assert_eq!(text.parse::<DatagramServerDescription>().map(drop), endpoints.datagram_server(&text).map(drop));
+    assert_eq!(text.parse::<DatagramClientDescription>().map(drop), endpoints.datagram_client(&text).map(drop));
 
     let prefix = case.enclosing.text().repeat((case.count % (ENCLOSING_MAX + 2)).into());
     let nested = endpoints.server(&[&*prefix, &*text].concat()).map(drop);
@@ -100,6 +109,10 @@ impl Kind {
             Kind::Fd => "fd:",
             Kind::Stdio => "stdio:",
             Kind::Haproxy => "haproxy:",
+            Kind::Serial => "serial:",
+            Kind::Process => "process:",
+            Kind::Udp => "udp:",
+            Kind::UnixDatagram => "unix-datagram:",
         }
     }
 }
