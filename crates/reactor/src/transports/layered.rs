@@ -59,8 +59,12 @@ impl fmt::Display for LayerError {
 }
 
 impl std::error::Error for LayerError {
+    /// Returns the layer's own error. `io::Error::source` would skip it.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        match self.error.get_ref() {
+            Some(own) => Some(own),
+            None => Some(&self.error),
+        }
     }
 }
 
