@@ -25,7 +25,7 @@ use crate::error::TlsError;
 use crate::first_bytes::{self, fatal_alert};
 use crate::hello::{Hello, HelloReader};
 use crate::machine::{Machine, Wish};
-use crate::notes;
+use crate::notes::{self, Notes};
 use crate::server::{Handshake, Served, TlsServer, unusable, words};
 use crate::surroundings::{Surroundings, within};
 use crate::versions::Version;
@@ -329,22 +329,22 @@ impl TlsLayer {
         if driven.has_peer_closed {
             self.state |= LayerState::PEER_ENDED;
         }
+        let mut notes = Notes::default();
         if !self.is_open() {
-            let notes = notes::take();
-            if let Some(error) = driven.failed {
-                return Err(TlsError::of(error, &notes));
-            }
-            self.server_name = notes.server_name.or(self.server_name.take());
-            if !notes.ocsp_response.is_empty() {
-                self.ocsp_response = notes.ocsp_response;
-            }
+            notes = notes::take();
+            // Records behind the end of the handshake may fail in the same call. Data between the two is delivered.
             if !is_handshaking {
                 self.state |= LayerState::OPEN;
                 self.handshake = None;
                 self.wake = None;
             }
-        } else if let Some(error) = driven.failed {
-            return Err(TlsError::of(error, &notes::Notes::default()));
+        }
+        if let Some(error) = driven.failed {
+            return Err(TlsError::of(error, &notes));
+        }
+        self.server_name = notes.server_name.or(self.server_name.take());
+        if !notes.ocsp_response.is_empty() {
+            self.ocsp_response = notes.ocsp_response;
         }
         Ok(driven.taken)
     }
