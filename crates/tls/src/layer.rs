@@ -352,7 +352,8 @@ impl TlsLayer {
     /// Sends while earlier received bytes may wait. Records that are taken here are delivered by the next
     /// [`incoming`](Layer::incoming).
     fn send(&mut self, held: &mut [u8], queue: &mut Outbox, wish: Wish<'_>) -> io::Result<()> {
-        let rest = &mut held[self.early_taken..];
+        // Bytes that may not be TLS at all are checked before rustls gets them.
+        let rest = if self.has_greeted { &mut held[self.early_taken..] } else { &mut [] };
         let mut early = std::mem::take(&mut self.early);
         let sent = self.drive(rest, &mut early, queue, wish);
         self.early = early;
