@@ -62,6 +62,8 @@ pub struct TlsLayer {
     wake: Option<Rc<dyn Fn()>>,
     /// Whether the peer's first bytes are those of TLS.
     has_greeted: bool,
+    /// Whether close_notify was sent.
+    has_closed: bool,
     /// The plain bytes of records that were taken while bytes were sent, and the number of bytes of these records.
     early: Outbox,
     early_taken: usize,
@@ -129,6 +131,7 @@ impl TlsLayer {
             surroundings: None,
             wake: None,
             has_greeted: false,
+            has_closed: false,
             early: Outbox::new(),
             early_taken: 0,
             server_name: None,
@@ -324,7 +327,11 @@ impl TlsLayer {
         wish: Wish<'_>,
     ) -> Result<usize, TlsError> {
         let Stage::Running(machine) = &mut self.stage else { return Ok(0) };
-        let driven = within(self.surroundings.as_ref(), || machine.drive(received, plain, queue, wish));
+        let has_closed = self.has_closed;
+        let driven = within(self.surroundings.as_ref(), || match has_closed {
+            true => machine.drive_closed(received, plain, queue),
+            false => machine.drive(received, plain, queue, wish),
+        });
         let is_handshaking = machine.common().is_handshaking();
         if driven.has_peer_closed {
             self.state |= LayerState::PEER_ENDED;
@@ -410,6 +417,7 @@ impl Layer for TlsLayer {
         if self.is_open() {
             // A close is best effort. The connection ends anyway.
             let _ = self.send(held, queue, Wish::Close);
+            self.has_closed = true;
         }
     }
 
