@@ -19,6 +19,8 @@ pub(super) struct Layered {
     layer: Option<Box<dyn Layer>>,
     /// Transformed bytes for the socket. `None` while there are no such bytes.
     pub(super) wire: Option<Box<Outbox>>,
+    /// Whether `wire` has bytes that the protocol wrote, and not only bytes of the layer itself.
+    pub(super) has_data: bool,
     /// Received bytes that the layer has not taken.
     pub(super) held: Vec<u8>,
     /// Whether `held` has bytes that the layer has not seen.
@@ -82,6 +84,7 @@ impl Layered {
         Layered {
             name: layer.name(),
             layer: Some(layer),
+            has_data: wire.is_some(),
             wire,
             is_held_new: !held.is_empty(),
             held,

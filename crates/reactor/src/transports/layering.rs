@@ -512,9 +512,11 @@ impl Stream {
         }
         let own = if is_open { self.outbound.take_outbox() } else { None };
         let mut plain = own.unwrap_or_else(|| kernel.spare_outboxes.take());
+        let queued = plain.len();
         let transform =
             || layered.borrow_mut().ask(kernel, |layer, held, wire| layer.outgoing(held, &mut plain, wire, WIRE_MOST));
         let outcome = guard_layer(kernel, transform);
+        layered.borrow_mut().has_data |= plain.len() < queued;
         match plain.is_empty() {
             true => kernel.spare_outboxes.keep(plain),
             false => self.outbound.put_outbox(plain),
@@ -538,6 +540,7 @@ impl Stream {
         let Some(mut wire) = layered.borrow_mut().wire.take() else { return true };
         let sent = kernel.streams(|streams| streams.send(self.send_key, &mut wire));
         if let Ok(Ok(Sent::All)) = sent {
+            layered.borrow_mut().has_data = false;
             kernel.spare_outboxes.keep(wire);
             return true;
         }
@@ -557,6 +560,10 @@ impl Stream {
             return self.drop_final_bytes(kernel);
         }
         let is_clean = self.has_peer_ended_layer() && self.outbound.queued() == 0;
+        if self.outbound.queued() == 0 && !self.layer_is(|layered| layered.has_data) {
+            // The close of the peer may be among the bytes that have arrived.
+            self.outbound.loses_nothing();
+        }
         self.outbound.broke(if is_clean { Error::ConnectionDone } else { reason }, &self.flags);
     }
 
