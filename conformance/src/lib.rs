@@ -11,11 +11,15 @@
 //! `tests/custom.rs` does. If a provider lacks an interface, do not list that interface for it. So no test is skipped.
 //! A hang is a failure: the test runner stops a test after some minutes.
 
+#[cfg(target_os = "linux")]
+pub mod certificates;
 #[cfg(unix)]
 pub mod child;
 pub mod counting;
 pub mod datagram_script;
 mod failing_sends;
+#[cfg(target_os = "linux")]
+pub mod foreign_tls;
 pub mod fuse;
 mod intercepted;
 pub mod links;
@@ -34,6 +38,8 @@ mod subject;
 pub mod tap;
 #[cfg(unix)]
 mod terminals;
+#[cfg(target_os = "linux")]
+pub mod tls_ends;
 #[cfg(target_os = "linux")]
 pub mod transfer;
 pub mod waiting;

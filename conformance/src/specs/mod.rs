@@ -85,6 +85,14 @@ pub mod terminals;
 pub mod thousands;
 pub mod threads;
 pub mod time;
+#[cfg(target_os = "linux")]
+pub mod tls;
+#[cfg(target_os = "linux")]
+pub mod tls_handshakes;
+#[cfg(target_os = "linux")]
+pub mod tls_network;
+#[cfg(target_os = "linux")]
+pub mod tls_sockets;
 #[cfg(unix)]
 pub mod udp_sockets;
 #[cfg(unix)]
@@ -127,6 +135,9 @@ macro_rules! unix_streams {
         }
         mod layers {
             $crate::layers!();
+        }
+        mod tls {
+            $crate::tls!();
         }
         mod producers {
             $crate::producers!();

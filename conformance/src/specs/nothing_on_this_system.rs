@@ -87,3 +87,27 @@ macro_rules! quic {
 macro_rules! file_events {
     () => {};
 }
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! tls {
+    () => {};
+}
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! tls_handshakes {
+    () => {};
+}
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! tls_network {
+    () => {};
+}
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! tls_sockets {
+    () => {};
+}
