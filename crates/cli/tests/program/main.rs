@@ -22,6 +22,8 @@ mod scratch;
 mod serve;
 mod services;
 mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(target_os = "linux")]
 mod watch;
 mod wire;
