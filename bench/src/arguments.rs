@@ -27,6 +27,10 @@ Scenarios, with their names for --only (any part of a name works):
   idle/...                     memory of each of 10,000 connections that have echoed once (tokio: with a 1 KiB buffer)
   timers/...                   schedule, set-and-cancel, fire: 100,000 live, against tokio's
   calls/...                    call_from_thread against tokio's spawn onto its loop: in bursts of 1000, and one at a time
+  tls/BYTES/CONNECTIONS        lock-step echo over TLS 1.3, against tokio-rustls: 1024, 16384 bytes; 1, 50 connections
+  tls/handshakes/...           handshake, one echo, close: full and resumed, 8 connections at a time
+  tls/idle/...                 memory of each of 300 connections that have echoed once
+  tls/instructions/BYTES       user-space instructions per message; needs --instructions and valgrind
   instructions/64/50           user-space instructions per message, by callgrind; needs --instructions and valgrind
   syscalls/64/64/...           system calls per message, by strace; needs --syscalls and strace
 
@@ -113,6 +117,14 @@ pub(crate) struct ServeArguments {
     /// Echo datagrams instead of streams
     #[arg(long)]
     pub(crate) datagrams: bool,
+
+    /// Speak TLS 1.3 with the certificate and the key in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "datagrams")]
+    pub(crate) tls: Option<PathBuf>,
+
+    /// Let clients resume their sessions of TLS
+    #[arg(long, requires = "tls")]
+    pub(crate) resume: bool,
 
     /// Core to stay on
     #[arg(long)]

@@ -29,6 +29,7 @@ pub(crate) fn bars(metric: &str) -> Vec<Bar> {
         "crowd" => vec![absolute(1.15)],
         "calls" => vec![ratio(Candidate::Tokio, 1.0)],
         "spawns" => vec![ratio(Candidate::RawEpoll, 1.05), ratio(Candidate::Tokio, 1.0)],
+        "tls" => vec![tls_bar(&parts)],
         "timers" => vec![ratio(Candidate::Tokio, timer_bar(parts[1]))],
         _ => Vec::new(),
     }
@@ -49,6 +50,18 @@ fn datagram_bars(metric: &str) -> Vec<Bar> {
         "datagrams/64/10/1" => vec![ratio(Candidate::Mio, 1.0), ratio(Candidate::Tokio, 0.92)],
         "datagrams/64/10/16" => vec![ratio(Candidate::Mio, 0.65)],
         _ => vec![ratio(Candidate::Mio, 0.55)],
+    }
+}
+
+fn tls_bar(parts: &[&str]) -> Bar {
+    match parts[1..] {
+        ["1024", "1"] => ratio(Candidate::Tokio, 0.98),
+        ["16384", "1"] => ratio(Candidate::Tokio, 0.95),
+        ["handshakes", "full"] => ratio(Candidate::Tokio, 1.03),
+        ["handshakes", _] => ratio(Candidate::Tokio, 1.05),
+        ["instructions", _] => ratio(Candidate::Tokio, 1.0),
+        ["idle", _] => absolute(4608.0),
+        _ => ratio(Candidate::Tokio, 0.9),
     }
 }
 

@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 /// The number of connections that are opened before the client waits until the server has accepted them. It is less
 /// than any backlog.
-const CONNECTING: usize = 64;
+pub(crate) const CONNECTING: usize = 64;
 
 /// The time for which a connection waits for progress. A server that has stalled is an error.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -116,20 +116,30 @@ impl Client {
         Ok(lives)
     }
 
-    /// Opens `more` connections from the next address of the loopback network. Churn leaves tens of thousands of
-    /// connections in TIME_WAIT, which would use up the ports of one address. Every connection is bound to such an
-    /// address: the system never gives an unbound socket a port that is bound at another address.
+    /// Opens `more` connections from the next address of the loopback network.
     fn connect_from_another_address(&mut self, more: usize) -> io::Result<()> {
         self.sources += 1;
-        let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + self.sources % 0xffff);
         for _ in 0..more {
-            self.connections.push(connect(self.port, source)?);
+            self.connections.push(connect(self.port, source(self.sources))?);
         }
         Ok(())
     }
 }
 
-fn connect(port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
+/// Returns an address of the loopback network for the connections with this number.
+///
+/// Churn leaves tens of thousands of connections in TIME_WAIT, which would use up the ports of one address. Every
+/// connection is bound to such an address: the system never gives an unbound socket a port that is bound at another
+/// address.
+pub(crate) fn source(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + number % 0xffff)
+}
+
+/// Connects to the server from the address `source`.
+///
+/// # Errors
+/// If the connection fails.
+pub(crate) fn connect(port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
     socket.set_tcp_nodelay(true)?;

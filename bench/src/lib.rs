@@ -28,6 +28,7 @@ mod process;
 mod report;
 mod run;
 mod scenarios;
+mod secure;
 mod servers;
 
 pub use machine::Machine;

@@ -17,8 +17,25 @@ pub(crate) struct Launch<'a> {
     pub(crate) buffer_bytes: usize,
     /// A tracer and its options, followed by the server's command line.
     pub(crate) tracer: Vec<OsString>,
-    /// Whether the server echoes datagrams instead of streams.
-    pub(crate) datagrams: bool,
+    pub(crate) service: Service<'a>,
+}
+
+/// The bytes that a server echoes.
+#[derive(Clone, Copy)]
+pub(crate) enum Service<'a> {
+    Streams,
+    Datagrams,
+    /// Streams that speak TLS.
+    Tls(Secured<'a>),
+}
+
+/// The TLS of a server.
+#[derive(Clone, Copy)]
+pub(crate) struct Secured<'a> {
+    /// The file with the certificate and its key.
+    pub(crate) identity: &'a Path,
+    /// Whether clients may resume their sessions.
+    pub(crate) resumes: bool,
 }
 
 /// A running server.
@@ -30,11 +47,6 @@ pub(crate) struct Server {
 }
 
 impl Launch<'_> {
-    /// Makes the server echo datagrams.
-    pub(crate) fn for_datagrams(self) -> Self {
-        Launch { datagrams: true, ..self }
-    }
-
     /// Starts the server and waits until it listens.
     ///
     /// # Errors
@@ -45,8 +57,14 @@ impl Launch<'_> {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["serve", self.candidate.name(), "--port", "0"]);
         command.args(["--core", &self.core.to_string(), "--buffer", &self.buffer_bytes.to_string()]);
-        if self.datagrams {
-            command.arg("--datagrams");
+        match self.service {
+            Service::Streams => {}
+            Service::Datagrams => {
+                command.arg("--datagrams");
+            }
+            Service::Tls(Secured { identity, resumes }) => {
+                command.arg("--tls").arg(identity).args(resumes.then_some("--resume"));
+            }
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take();

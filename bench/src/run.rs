@@ -15,7 +15,7 @@ use crate::placement;
 use crate::probes;
 use crate::process::tool;
 use crate::report::{Results, Row, Style};
-use crate::scenarios::{Plan, Scenario};
+use crate::scenarios::{Plan, Scenario, Tls};
 use crate::servers;
 
 /// Runs the program. `live_bytes` returns the allocated memory, in the program that counts it.
@@ -49,9 +49,13 @@ fn serve_one(arguments: &ServeArguments, live_bytes: Option<fn() -> usize>) -> i
         servers::say(&socket.local_addr()?.port().to_string());
         return servers::datagrams::serve(candidate, socket, buffer_bytes);
     }
+    let tls = arguments.tls.as_deref().map(|file| servers::tls::Options::read(file, arguments.resume)).transpose()?;
     let listener = servers::listen(arguments.port)?;
     servers::say(&listener.local_addr()?.port().to_string());
-    servers::serve(candidate, listener, buffer_bytes)
+    match tls {
+        Some(options) => servers::tls::serve(candidate, listener, &options, buffer_bytes),
+        None => servers::serve(candidate, listener, buffer_bytes),
+    }
 }
 
 fn probe_one(arguments: &ProbeArguments) -> io::Result<()> {
@@ -139,7 +143,7 @@ fn chosen(arguments: &RunArguments, left_out: &mut Vec<String>) -> io::Result<Ve
 /// Returns why a scenario is not measured: its option was not given, or its tool is not installed.
 fn scenario_gap(scenario: Scenario, arguments: &RunArguments) -> Option<String> {
     let (option, wanted) = match scenario {
-        Scenario::Instructions => ("--instructions", arguments.instructions),
+        Scenario::Instructions | Scenario::Tls(Tls::Instructions(_)) => ("--instructions", arguments.instructions),
         Scenario::SystemCalls => ("--syscalls", arguments.syscalls),
         _ => return None,
     };

@@ -6,6 +6,7 @@ use super::echo::{launch, over_window};
 use super::{Metric, Plan, Unit, metric, size};
 use crate::candidate::Candidate;
 use crate::peers::{Peers, Volley};
+use crate::process::{Launch, Service};
 
 /// The points: a datagram alone, peers that each wait for their echo, and peers with many datagrams in flight.
 pub(super) const VOLLEYS: [Volley; 4] = [
@@ -24,7 +25,7 @@ pub(super) fn datagram_metric(volley: Volley) -> Metric {
 
 /// Returns the server's nanoseconds for an echoed datagram.
 pub(super) fn sample(candidate: Candidate, volley: Volley, plan: &Plan) -> io::Result<f64> {
-    let server = launch(candidate, plan).for_datagrams().start()?;
+    let server = Launch { service: Service::Datagrams, ..launch(candidate, plan) }.start()?;
     let mut peers = Peers::new(server.port(), volley)?;
     over_window(&server, plan, || peers.round())
 }

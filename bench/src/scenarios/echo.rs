@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Metric, Plan, Unit, metric, size};
 use crate::candidate::Candidate;
 use crate::client::{Client, Load};
-use crate::process::{Launch, Server};
+use crate::process::{Launch, Server, Service};
 use crate::servers::BUFFER_BYTES;
 
 const TIMED: Load = Load { message_bytes: 64, connections: 50, depth: 1 };
@@ -68,7 +68,7 @@ pub(super) fn start(candidate: Candidate, plan: &Plan) -> io::Result<Server> {
 
 pub(super) fn launch(candidate: Candidate, plan: &Plan) -> Launch<'_> {
     let (program, core) = (plan.program.as_path(), plan.core);
-    Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer: Vec::new(), datagrams: false }
+    Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer: Vec::new(), service: Service::Streams }
 }
 
 pub(super) fn over_window(server: &Server, plan: &Plan, mut round: impl FnMut() -> io::Result<u64>) -> io::Result<f64> {

@@ -5,6 +5,7 @@ mod datagrams;
 mod echo;
 mod idle;
 mod probed;
+mod tls;
 mod traced;
 
 use std::io;
@@ -17,6 +18,8 @@ use crate::arguments::Probe;
 use crate::candidate::Candidate;
 use crate::client::Load;
 use crate::peers::Volley;
+use crate::servers;
+pub(crate) use tls::Tls;
 
 /// Durations and place of a measurement.
 pub(crate) struct Plan {
@@ -70,6 +73,8 @@ pub(crate) enum Scenario {
     Instructions,
     /// System calls per message.
     SystemCalls,
+    /// Connections that speak TLS.
+    Tls(Tls),
 }
 
 const SIZES: [usize; 4] = [64, 1024, 16 * 1024, 100 * 1024];
@@ -92,7 +97,9 @@ impl Scenario {
             Scenario::SystemCalls,
         ];
         let datagrams = datagrams::VOLLEYS.map(Scenario::Datagrams);
-        echo.chain(lively).chain(datagrams).chain(crowd::CROWDS.map(Scenario::Crowd)).chain(others).collect()
+        let crowds = crowd::CROWDS.map(Scenario::Crowd);
+        let tls = tls::PARTS.map(Scenario::Tls);
+        echo.chain(lively).chain(datagrams).chain(crowds).chain(others).chain(tls).collect()
     }
 
     /// Returns whether the scenario is part of --quick.
@@ -100,19 +107,24 @@ impl Scenario {
         match self {
             Scenario::Echo(load) => load.connections == 50 || load.message_bytes == 64,
             Scenario::Crowd(_) => false,
+            Scenario::Tls(part) => matches!(part, Tls::Echo(_)),
             _ => true,
         }
     }
 
     /// Returns whether one sample is exact, so that more would be equal.
     pub(crate) fn is_exact(self) -> bool {
-        matches!(self, Scenario::Idle | Scenario::Instructions | Scenario::SystemCalls)
+        match self {
+            Scenario::Idle | Scenario::Instructions | Scenario::SystemCalls => true,
+            Scenario::Tls(part) => matches!(part, Tls::Idle | Tls::Instructions(_)),
+            _ => false,
+        }
     }
 
     /// Returns the tool that the scenario needs, if not every machine has it.
     pub(crate) fn tool(self) -> Option<&'static str> {
         match self {
-            Scenario::Instructions => Some("valgrind"),
+            Scenario::Instructions | Scenario::Tls(Tls::Instructions(_)) => Some("valgrind"),
             Scenario::SystemCalls => Some("strace"),
             _ => None,
         }
@@ -127,6 +139,7 @@ impl Scenario {
             Scenario::Datagrams(_) => candidate != Candidate::RawUring,
             Scenario::Probed(_) => matches!(candidate, Candidate::Tokio | Candidate::ROPEWALK),
             Scenario::Crowd(many) => crowd::concerns(many, candidate),
+            Scenario::Tls(_) => servers::tls::CANDIDATES.contains(&candidate),
             // select(2) serves 1024 descriptors.
             Scenario::Idle => candidate != Candidate::Ropewalk("select"),
             _ => true,
@@ -145,6 +158,7 @@ impl Scenario {
             Scenario::Probed(probe) => probed::metrics(probe),
             Scenario::Instructions => vec![traced::instructions_metric()],
             Scenario::SystemCalls => traced::system_call_metrics(),
+            Scenario::Tls(part) => tls::metrics(part),
         }
     }
 
@@ -163,6 +177,7 @@ impl Scenario {
             Scenario::Probed(probe) => probed::sample(probe, candidate, plan),
             Scenario::Instructions => Ok(vec![traced::instructions(candidate, plan)?]),
             Scenario::SystemCalls => traced::system_calls(candidate, plan),
+            Scenario::Tls(part) => tls::sample(part, candidate, plan),
         }
     }
 }

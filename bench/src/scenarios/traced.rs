@@ -12,15 +12,15 @@ use super::{Metric, Plan, Unit, metric};
 use crate::accounting::per_message;
 use crate::candidate::Candidate;
 use crate::client::{Client, Load};
-use crate::process::Launch;
+use crate::process::{Launch, Service};
 use crate::servers::BUFFER_BYTES;
 
 const COUNTED_INSTRUCTIONS: Load = Load { message_bytes: 64, connections: 50, depth: 1 };
 const COUNTED_CALLS: Load = Load { message_bytes: 64, connections: 64, depth: 1 };
 
 /// Rounds of the two runs.
-const FEW: usize = 40;
-const MANY: usize = 440;
+pub(super) const FEW: usize = 40;
+pub(super) const MANY: usize = 440;
 
 /// Purposes of system calls, and the names under which strace may show them.
 const PURPOSES: [(&str, &[&str]); 3] = [
@@ -46,17 +46,24 @@ pub(super) fn system_call_metrics() -> Vec<Metric> {
 
 /// Returns the user-space instructions per message.
 pub(super) fn instructions(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
+    let count =
+        |rounds| callgrind(candidate, |tracer| serve_traced(candidate, plan, tracer, COUNTED_INSTRUCTIONS, rounds));
+    Ok(per_message(count(FEW)?, count(MANY)?))
+}
+
+/// Returns the number of messages that `serve` returns, and the instructions of the server that it starts with the
+/// tracer.
+pub(super) fn callgrind(
+    candidate: Candidate,
+    serve: impl FnOnce(Vec<OsString>) -> io::Result<u64>,
+) -> io::Result<(u64, u64)> {
     if candidate.is_on_uring() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "valgrind does not know io_uring"));
     }
-    let count = |rounds| -> io::Result<(u64, u64)> {
-        let report = report_file("callgrind");
-        let out = format!("--callgrind-out-file={}", report.display());
-        let tracer = ["valgrind", "--quiet", "--tool=callgrind", &out].map(OsString::from);
-        let messages = serve_traced(candidate, plan, tracer.into(), COUNTED_INSTRUCTIONS, rounds)?;
-        Ok((messages, parse_callgrind(&take(&report)?)?))
-    };
-    Ok(per_message(count(FEW)?, count(MANY)?))
+    let report = report_file("callgrind");
+    let out = format!("--callgrind-out-file={}", report.display());
+    let messages = serve(["valgrind", "--quiet", "--tool=callgrind", &out].map(OsString::from).into())?;
+    Ok((messages, parse_callgrind(&take(&report)?)?))
 }
 
 /// Returns the system calls per message: all, then those of each purpose.
@@ -83,7 +90,8 @@ fn serve_traced(
     rounds: usize,
 ) -> io::Result<u64> {
     let (program, core) = (plan.program.as_path(), plan.core);
-    let server = Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer, datagrams: false }.start()?;
+    let server =
+        Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer, service: Service::Streams }.start()?;
     let mut client = Client::new(server.port(), load);
     client.connect()?;
     let mut messages = 0;

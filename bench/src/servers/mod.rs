@@ -9,6 +9,7 @@ mod mio;
 mod raw_epoll;
 mod raw_uring;
 mod ropewalk;
+pub(crate) mod tls;
 mod tokio;
 
 use std::io::{self, BufRead, Write};

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use ropewalk::prelude::*;
 
-struct Echo;
+pub(super) struct Echo;
 
 impl Protocol for Echo {
     fn connection_made(&mut self, transport: &Transport) {
