@@ -58,6 +58,8 @@ pub(crate) struct Driven {
 /// The result of handling one state of rustls.
 enum Next {
     Continue,
+    /// Plain bytes of the peer were read.
+    Read,
     PeerClosed,
     /// rustls needs more bytes, or has fulfilled the wish.
     Stop,
@@ -92,7 +94,12 @@ impl Machine {
             }
             driven.taken += discard;
             driven.has_peer_closed |= matches!(next, Next::PeerClosed);
-            if matches!(next, Next::Stop) {
+            // Usually one record has arrived, and rustls has nothing more to say about it.
+            let is_all_read = matches!(next, Next::Read)
+                && driven.taken == received.len()
+                && matches!(wish, Wish::Answer)
+                && !self.common().wants_write();
+            if is_all_read || matches!(next, Next::Stop) {
                 return driven;
             }
         }
@@ -109,7 +116,7 @@ impl Machine {
 
     fn hand_out_alert(&mut self, received: &mut [u8], plain: &mut Outbox, queue: &mut Outbox) {
         while self.common().wants_write() {
-            if !matches!(self.step(received, plain, queue, &mut Wish::Answer), (_, Next::Continue)) {
+            if !matches!(self.step(received, plain, queue, &mut Wish::Answer), (_, Next::Continue | Next::Read)) {
                 break;
             }
         }
@@ -146,7 +153,7 @@ fn handle<Data>(
                     plain.write(record.payload);
                 }
                 Some(Err(error)) => break Next::Failed(error),
-                None => break Next::Continue,
+                None => break Next::Read,
             }
         },
         Ok(ConnectionState::EncodeTlsData(data)) => encode(data, queue),
