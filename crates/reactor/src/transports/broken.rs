@@ -113,7 +113,7 @@ impl Stream {
                 return self.end_broken(kernel);
             }
             match self.receive_piece(kernel) {
-                Piece::Bytes(bytes) if self.has(Flags::LAYERED) => self.pass_to_layer(kernel, &bytes),
+                Piece::Bytes(mut bytes) if self.has(Flags::LAYERED) => self.pass_to_layer(kernel, &mut bytes),
                 Piece::Bytes(bytes) => self.keep_received(&bytes),
                 Piece::Nothing => return self.end_broken(kernel),
                 Piece::Away => break,

@@ -12,6 +12,22 @@ use crate::kernel::Kernel;
 /// The maximum number of bytes that a layer may leave untaken. The largest unit of a usual layer is smaller.
 const HELD_MOST: usize = 1024 * 1024;
 
+/// The alignment of received bytes in the loop's buffer: the usual size of a page.
+const PAGE: usize = 4096;
+
+/// Bytes from the socket in a buffer. They begin at `start`, so that held bytes fit in front of them.
+pub(super) struct Arrived<'a> {
+    pub(super) buffer: &'a mut [u8],
+    pub(super) start: usize,
+}
+
+impl Arrived<'_> {
+    /// Returns no bytes, for a layer that gets its held bytes once more.
+    pub(super) fn none() -> Arrived<'static> {
+        Arrived { buffer: &mut [], start: 0 }
+    }
+}
+
 /// The layer of one connection.
 pub(super) struct Layered {
     name: &'static str,
@@ -135,6 +151,11 @@ impl Layered {
         self.state.contains(state)
     }
 
+    /// Whether the layer is open and neither end has begun to end.
+    pub(super) fn is_steady(&self) -> bool {
+        self.state == LayerState::OPEN && self.failed.is_none() && self.truncated.is_none() && !self.has_socket_ended
+    }
+
     pub(super) fn queued(&self) -> usize {
         self.wire.as_ref().map_or(0, |wire| wire.len())
     }
@@ -145,8 +166,20 @@ impl Layered {
         kernel: &Kernel,
         ask: impl FnOnce(&mut dyn Layer, &mut [u8], &mut Outbox) -> R,
     ) -> Option<R> {
+        let mut held = std::mem::take(&mut self.held);
+        let answer = self.ask_with(kernel, &mut held, ask);
+        self.held = held;
+        answer
+    }
+
+    fn ask_with<R>(
+        &mut self,
+        kernel: &Kernel,
+        held: &mut [u8],
+        ask: impl FnOnce(&mut dyn Layer, &mut [u8], &mut Outbox) -> R,
+    ) -> Option<R> {
         let mut wire = self.wire.take().unwrap_or_else(|| kernel.spare_outboxes.take());
-        let answer = self.layer.as_mut().map(|layer| ask(&mut **layer, &mut self.held, &mut wire));
+        let answer = self.layer.as_mut().map(|layer| ask(&mut **layer, held, &mut wire));
         match wire.is_empty() {
             true => kernel.spare_outboxes.keep(wire),
             false => self.wire = Some(wire),
@@ -155,19 +188,39 @@ impl Layered {
         answer
     }
 
-    /// Passes the held bytes and `received` to the layer, and holds the bytes that the layer does not take.
-    pub(super) fn take_in(&mut self, kernel: &Kernel, received: &[u8], plain: &mut Outbox) -> io::Result<()> {
-        self.held.extend_from_slice(received);
+    /// Returns the place in a buffer of `length` bytes from which on bytes should be received. The held bytes fit in
+    /// front of it, unless they are very many.
+    pub(super) fn room_for_held(&self, length: usize) -> usize {
+        let room = self.held.len().next_multiple_of(PAGE);
+        if room <= length / 2 { room } else { 0 }
+    }
+
+    /// Passes the held bytes and `arrived` to the layer as one slice, and holds the bytes that the layer does not take.
+    ///
+    /// Usually nothing is held, and no received byte is copied. Otherwise the held bytes are copied in front of the
+    /// received ones, because they are fewer.
+    pub(super) fn take_in(&mut self, kernel: &Kernel, arrived: Arrived<'_>, plain: &mut Outbox) -> io::Result<()> {
         self.is_held_new = false;
-        let Some(taken) = self.ask(kernel, |layer, held, wire| layer.incoming(held, plain, wire)) else {
-            return Ok(());
+        let Arrived { buffer, start } = arrived;
+        let mut held = std::mem::take(&mut self.held);
+        let outcome = match start.checked_sub(held.len()) {
+            Some(begin) => {
+                buffer[begin..start].copy_from_slice(&held);
+                let all = &mut buffer[begin..];
+                let outcome = self.show(kernel, all, plain);
+                held.clear();
+                held.extend_from_slice(&all[taken(&outcome)..]);
+                outcome
+            }
+            None => {
+                held.extend_from_slice(&buffer[start..]);
+                let outcome = self.show(kernel, &mut held, plain);
+                held.drain(..taken(&outcome));
+                outcome
+            }
         };
-        let taken = taken?;
-        if taken > self.held.len() {
-            return Err(io::Error::other("the layer took more bytes than it was given"));
-        }
-        self.held.drain(..taken);
-        if taken == 0 && self.held.len() > HELD_MOST {
+        self.held = held;
+        if outcome? == 0 && self.held.len() > HELD_MOST {
             return Err(io::Error::other(format!("the layer took none of {} bytes", self.held.len())));
         }
         if self.has(LayerState::PEER_ENDED) || self.held.is_empty() {
@@ -176,4 +229,19 @@ impl Layered {
         }
         Ok(())
     }
+
+    /// Shows received bytes to the layer. Returns the number of bytes that it has taken.
+    fn show(&mut self, kernel: &Kernel, received: &mut [u8], plain: &mut Outbox) -> io::Result<usize> {
+        let length = received.len();
+        let taken = self.ask_with(kernel, received, |layer, received, wire| layer.incoming(received, plain, wire));
+        match taken.unwrap_or(Ok(0))? {
+            taken if taken > length => Err(io::Error::other("the layer took more bytes than it was given")),
+            taken => Ok(taken),
+        }
+    }
+}
+
+/// Returns the number of bytes that are done with. A layer that fails takes none.
+fn taken(outcome: &io::Result<usize>) -> usize {
+    *outcome.as_ref().unwrap_or(&0)
 }

@@ -35,7 +35,7 @@ use ropewalk_sys::{Received, Sent};
 use super::Transport;
 use super::closing::Closing;
 use super::flags::Flags;
-use super::layered::Layered;
+use super::layered::{Arrived, Layered};
 use super::share::{BYTES_PER_TURN, PIECES_PER_TURN, READS_PER_TURN};
 use super::stream::Stream;
 use crate::error::{Error, Result};
@@ -285,18 +285,21 @@ impl Stream {
                 return;
             }
             if std::mem::take(&mut layered.borrow_mut().is_held_new) {
-                self.take_in(kernel, transport, &[]);
+                self.take_in(kernel, transport, Arrived::none());
                 continue;
             }
-            match kernel.receive(self.key, scratch) {
-                Ok(Received::Drained(count)) => return self.take_in(kernel, transport, &scratch[..count]),
+            let start = layered.borrow().room_for_held(scratch.len());
+            match kernel.receive(self.key, &mut scratch[start..]) {
+                Ok(Received::Drained(count)) => {
+                    return self.take_in(kernel, transport, Arrived { buffer: &mut scratch[..start + count], start });
+                }
                 Ok(Received::Filled(count)) => {
                     bytes += count;
-                    self.take_in(kernel, transport, &scratch[..count]);
+                    self.take_in(kernel, transport, Arrived { buffer: &mut scratch[..start + count], start });
                 }
                 Ok(Received::Lent(chunk)) => {
                     bytes += chunk.len();
-                    self.take_in(kernel, transport, &chunk);
+                    self.take_in_chunk(kernel, transport, &chunk, scratch, start);
                 }
                 Ok(Received::Empty) => return,
                 Ok(Received::Eof) => return self.socket_ended(kernel, transport),
@@ -311,10 +314,10 @@ impl Stream {
     }
 
     /// Passes received bytes to the layer, and delivers the plain bytes that the layer returns.
-    fn take_in(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, received: &[u8]) {
+    fn take_in(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, arrived: Arrived<'_>) {
         let Some(layered) = self.layered() else { return };
         let mut plain = kernel.spare_outboxes.take();
-        let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
+        let take_in = || layered.borrow_mut().take_in(kernel, arrived, &mut plain);
         match guard_layer(kernel, take_in) {
             Ok(Ok(())) => {}
             // The failure is recorded before the delivery. Otherwise bytes that the protocol writes could follow the
@@ -324,10 +327,14 @@ impl Stream {
         }
         layered.borrow_mut().is_delivering = !plain.is_empty();
         self.report_open(kernel, transport);
-        self.deliver_plain(kernel, transport, &mut plain);
+        let is_delivered = self.deliver_plain(kernel, transport, &mut plain);
         layered.borrow_mut().is_delivering = false;
         plain.clear();
         kernel.spare_outboxes.keep(plain);
+        if is_delivered && layered.borrow().is_steady() && !self.has(Flags::BROKEN) {
+            // The connection settled when the delivery returned, and nothing waits for the end of the delivery.
+            return;
+        }
         if !self.has_failed_layer() {
             self.finish_reading(kernel, transport);
         }
@@ -335,6 +342,24 @@ impl Stream {
         // Once the layer is done, the bytes that follow are plain.
         if !self.has(Flags::LAYERED) && self.reads() {
             self.deliver_unread(kernel, transport);
+        }
+    }
+
+    /// Passes bytes that the provider lends to the layer. They are copied, because a layer may decode in place.
+    fn take_in_chunk(
+        self: &Rc<Stream>,
+        kernel: &Rc<Kernel>,
+        transport: &Transport,
+        chunk: &[u8],
+        scratch: &mut [u8],
+        start: usize,
+    ) {
+        match scratch.get_mut(..start + chunk.len()) {
+            Some(buffer) => {
+                buffer[start..].copy_from_slice(chunk);
+                self.take_in(kernel, transport, Arrived { buffer, start });
+            }
+            None => self.take_in(kernel, transport, Arrived { buffer: &mut chunk.to_vec(), start: 0 }),
         }
     }
 
@@ -354,27 +379,33 @@ impl Stream {
         self.call(kernel, |protocol| protocol.layer_opened(transport));
     }
 
-    fn deliver_plain(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, plain: &mut Outbox) {
+    /// Returns whether all bytes were delivered, and the connection has settled since.
+    fn deliver_plain(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, plain: &mut Outbox) -> bool {
         if let Some(all) = plain.one_segment() {
             return self.deliver_or_keep(kernel, transport, all);
         }
+        let mut is_delivered = false;
         while let Some(chunk) = plain.take_chunk() {
-            self.deliver_or_keep(kernel, transport, &chunk);
+            is_delivered = self.deliver_or_keep(kernel, transport, &chunk);
         }
+        is_delivered
     }
 
-    fn deliver_or_keep(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, data: &[u8]) {
+    /// Returns whether the bytes were delivered at once.
+    fn deliver_or_keep(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, data: &[u8]) -> bool {
         if data.is_empty() || self.state().is_lost() {
-            return;
+            return false;
         }
         let is_next = self.reads() && !self.has(Flags::UNREAD);
         if is_next && !self.flags.get().intersects(Flags::TAILORED) {
-            return self.deliver(kernel, transport, data);
+            self.deliver(kernel, transport, data);
+            return true;
         }
         self.keep_received(data);
         if is_next {
             self.deliver_pieces(kernel, transport);
         }
+        false
     }
 
     fn socket_ended(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
@@ -493,6 +524,10 @@ impl Stream {
         while self.transform(kernel) && self.wire_queued() > 0 {
             let state = self.state();
             if !self.flags.get().send() || !(state.is_open() || state.is_losing()) || !self.send_wire(kernel) {
+                break;
+            }
+            // The layer had no more bytes to transform, so it need not be called again.
+            if self.outbound.queued() == 0 {
                 break;
             }
         }
@@ -679,10 +714,11 @@ impl Stream {
     }
 
     /// Passes the last bytes of the peer to the layer, and keeps the plain bytes that the layer returns.
-    pub(super) fn pass_to_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, received: &[u8]) {
+    pub(super) fn pass_to_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, received: &mut [u8]) {
         let Some(layered) = self.layered() else { return };
         let mut plain = kernel.spare_outboxes.take();
-        let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
+        let arrived = Arrived { buffer: received, start: 0 };
+        let take_in = || layered.borrow_mut().take_in(kernel, arrived, &mut plain);
         let outcome = guard_layer(kernel, take_in);
         self.drop_wire();
         while let Some(chunk) = plain.take_chunk() {
@@ -701,7 +737,7 @@ impl Stream {
         let layered = self.layered();
         let is_new = layered.is_some_and(|layered| std::mem::take(&mut layered.borrow_mut().is_held_new));
         if is_new {
-            self.pass_to_layer(kernel, &[]);
+            self.pass_to_layer(kernel, &mut []);
         }
         is_new
     }
@@ -760,7 +796,7 @@ impl Stream {
             self.layer_reads(&layered) && std::mem::take(&mut layered.is_held_new)
         });
         if is_new {
-            return self.take_in(kernel, transport, &[]);
+            return self.take_in(kernel, transport, Arrived::none());
         }
         self.finish_reading(kernel, transport);
         if !self.state().is_lost() {
