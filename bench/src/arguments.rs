@@ -30,7 +30,7 @@ Scenarios, with their names for --only (any part of a name works):
   tls/BYTES/CONNECTIONS        lock-step echo over TLS 1.3, against tokio-rustls: 1024, 16384 bytes; 1, 50 connections
   tls/handshakes/...           handshake, one echo, close: full and resumed, 8 connections at a time
   tls/idle/...                 memory of each of 300 connections that have echoed once
-  tls/instructions/BYTES       user-space instructions per message; needs --instructions and valgrind
+  tls/instructions/1024        user-space instructions per message; needs --instructions and valgrind
   instructions/64/50           user-space instructions per message, by callgrind; needs --instructions and valgrind
   syscalls/64/64/...           system calls per message, by strace; needs --syscalls and strace
 

@@ -59,7 +59,7 @@ fn tls_bar(parts: &[&str]) -> Bar {
         ["16384", "1"] => ratio(Candidate::Tokio, 0.95),
         ["handshakes", "full"] => ratio(Candidate::Tokio, 1.03),
         ["handshakes", _] => ratio(Candidate::Tokio, 1.05),
-        ["instructions", _] => ratio(Candidate::Tokio, 1.0),
+        ["instructions", _] => ratio(Candidate::Tokio, 1.1),
         ["idle", _] => absolute(4608.0),
         _ => ratio(Candidate::Tokio, 0.9),
     }

@@ -39,7 +39,7 @@ const IDLE: Load = Load { message_bytes: 64, connections: 300, depth: 1 };
 const FIRST: Load = Load { connections: 50, ..IDLE };
 
 /// All parts, in the order of the tables.
-pub(super) const PARTS: [Tls; 9] = [
+pub(super) const PARTS: [Tls; 8] = [
     Tls::Echo(SMALL),
     Tls::Echo(Load { connections: 50, ..SMALL }),
     Tls::Echo(LARGE),
@@ -48,7 +48,6 @@ pub(super) const PARTS: [Tls; 9] = [
     Tls::Handshakes { resumed: true },
     Tls::Idle,
     Tls::Instructions(Load { connections: 4, ..SMALL }),
-    Tls::Instructions(Load { connections: 4, ..LARGE }),
 ];
 
 pub(super) fn metrics(part: Tls) -> Vec<Metric> {
