@@ -244,7 +244,7 @@ specifications! {
         watching.expect(&["changed cert.pem", "changed cert.pem"]);
     }
 
-    fn a_file_that_is_removed_and_created_again_has_changed(subject: &Subject) {
+    fn a_file_that_is_removed_then_created_again_has_changed(subject: &Subject) {
         // An editor's other ways to save: remove and create, or move to a backup and create.
         let watching = Watching::plain(subject);
         watching.ground.write("a", "old");
@@ -381,7 +381,7 @@ specifications! {
         iterate_until(&watching.reactor, || watching.watcher.directory_count() == 2);
     }
 
-    fn entries_that_precede_the_watch_of_a_new_directory_are_reported(subject: &Subject) {
+    fn entries_older_than_the_watch_of_their_directory_are_reported(subject: &Subject) {
         // The race that inotify(7) describes: the directory is filled before it is watched.
         let watching = Watching::plain(subject).tree();
         watching.ground.directory("a/b/c");
@@ -439,7 +439,7 @@ specifications! {
         assert_eq!(watching.watcher.directory_count(), 3);
     }
 
-    fn a_directory_that_leaves_and_returns_stays_watched(subject: &Subject) {
+    fn a_directory_that_returns_after_leaving_stays_watched(subject: &Subject) {
         // It returns while the other half of its first move may still come.
         let watching = Watching::plain(subject);
         ["tree/a/deep", "elsewhere"].into_iter().for_each(|name| watching.ground.directory(name));
@@ -627,7 +627,7 @@ specifications! {
     }
 
     fn an_action_may_turn_the_loop(subject: &Subject) {
-        // What happens during the action is reported after it.
+        // Changes during the action are reported after it.
         let (reactor, ground, log) = (subject.reactor(), Ground::new(subject), Log::new());
         let (noted, new) = (log.clone(), ground.at("b"));
         let action = move |reactor: &Reactor, events: &[FileEvent]| {

@@ -111,7 +111,7 @@ impl Pending {
             }
         }
         self.by_path.clear();
-        // What an open place holds back is taken after it has been filled.
+        // Events that an open place holds back are taken after it has been filled.
         self.times = if self.places.is_empty() { None } else { self.times };
         batch
     }

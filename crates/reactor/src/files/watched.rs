@@ -162,7 +162,7 @@ impl Watched {
         [is_busy.then_some(now), self.moves.due()].into_iter().flatten().min()
     }
 
-    /// Ends the watching of every path, because the queue of the system has failed.
+    /// Stops watching every path, because the queue of the system has failed.
     pub(super) fn fail(&mut self, error: &io::Error, now: Moment) {
         for number in Vec::from_iter(self.roots.keys().copied()) {
             self.end(number, WatchEnd::Failed(error.to_string().into()), now);

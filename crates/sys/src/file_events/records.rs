@@ -5,7 +5,7 @@
 //!     4 bytes, each in the order of the machine
 //! ```
 //!
-//! A record that is cut off ends the list. The system never writes one.
+//! The list stops at a record that is cut off. The system never writes such a record.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

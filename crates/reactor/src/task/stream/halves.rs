@@ -210,6 +210,17 @@ impl ReadHalf {
         poll_fn(|context| self.poll_next_descriptor(context)).await
     }
 
+    /// Gives the unread bytes back to the transport.
+    pub(super) fn give_back(&mut self) {
+        let unread = {
+            let mut state = self.shared.0.borrow_mut();
+            let unread = state.take_all();
+            state.resume(&self.transport);
+            unread
+        };
+        self.transport.unread(&unread);
+    }
+
     /// Returns the number of unread bytes.
     #[cfg(test)]
     pub(super) fn unread(&self) -> usize {

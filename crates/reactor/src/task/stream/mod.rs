@@ -16,8 +16,9 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use ropewalk_proto::Deferred;
+use ropewalk_proto::{Deferred, Layer};
 use ropewalk_sys::OwnedWaitable;
 
 use crate::endpoints::{StreamClientEndpoint, connect_protocol};
@@ -392,7 +393,55 @@ impl AsyncStream {
         self.writer.send_file_descriptor(descriptor)
     }
 
-    /// Returns the connection's transport, for its addresses and options.
+    /// Puts `layer` between this connection and the stream: see [`Transport::start_layer`].
+    ///
+    /// Unread bytes go to the layer. So bytes that were received before this call never count as bytes of the layer. If
+    /// the layer fails, the next read or write reports its error.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use ropewalk::proto::Layer;
+    /// use ropewalk::task::AsyncStream;
+    ///
+    /// async fn upgrade(stream: &mut AsyncStream, layer: Box<dyn Layer>) -> std::io::Result<()> {
+    ///     stream.write_all(b"UPGRADE\r\n").await?;
+    ///     stream.start_layer(layer, Duration::from_secs(10)).map_err(std::io::Error::other)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`Transport::start_layer`].
+    pub fn start_layer(&mut self, layer: Box<dyn Layer>, limit: Duration) -> Result<()> {
+        self.reader.give_back();
+        self.transport().start_layer(layer, limit)
+    }
+
+    /// Starts TLS on this connection, as the server or the client that has created `layer`: see
+    /// [`Transport::start_tls`].
+    ///
+    /// Unread bytes belong to the handshake. If the handshake fails, the next read or write reports its error.
+    ///
+    /// ```no_run
+    /// use ropewalk::task::AsyncStream;
+    /// use ropewalk::tls::TlsClient;
+    ///
+    /// async fn upgrade(stream: &mut AsyncStream, tls: &TlsClient) -> std::io::Result<()> {
+    ///     stream.write_all(b"STARTTLS\r\n").await?;
+    ///     let _answer = stream.next_line(512).await?;
+    ///     stream.start_tls(tls.layer("mail.example.org")?).map_err(std::io::Error::other)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`Transport::start_layer`].
+    #[cfg(feature = "tls")]
+    pub fn start_tls(&mut self, layer: ropewalk_tls::TlsLayer) -> Result<()> {
+        self.reader.give_back();
+        self.transport().start_tls(layer)
+    }
+
+    /// Returns the connection's transport, for its addresses and options. To start a layer, use
+    /// [`start_layer`](AsyncStream::start_layer) of the stream, which has unread bytes of its own.
     pub fn transport(&self) -> &Transport {
         self.reader.transport()
     }
@@ -424,6 +473,7 @@ mod tests {
     use super::*;
     use crate::testing::{MemoryReactor, TestStream};
     use ropewalk_proto::framing::LineTooLong;
+    use ropewalk_proto::{LayerState, Outbox};
 
     const PIECE: usize = 10_000;
     const PIECES: usize = 500;
@@ -623,6 +673,57 @@ mod tests {
         net.settle();
         assert_eq!(outcome.take().unwrap().unwrap(), Some(b"still here".to_vec()));
         assert_eq!(net.open_sources(), 1, "the port is left");
+    }
+
+    /// Counts the bytes that it gets, and passes none of them on.
+    struct Counting(Rc<Cell<usize>>);
+
+    impl Layer for Counting {
+        fn incoming(&mut self, received: &mut [u8], _: &mut Outbox, _: &mut Outbox) -> io::Result<usize> {
+            self.0.set(self.0.get() + received.len());
+            Ok(received.len())
+        }
+
+        fn incoming_ended(&mut self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn outgoing(&mut self, _: &mut [u8], _: &mut Outbox, _: &mut Outbox, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn close(&mut self, _: &mut [u8], _: &mut Outbox) {}
+
+        fn state(&self) -> LayerState {
+            LayerState::OPEN
+        }
+
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+    }
+
+    #[test]
+    fn unread_bytes_belong_to_a_layer_that_starts() {
+        // Otherwise a command that an attacker sends behind STARTTLS would count as encrypted.
+        let net = MemoryReactor::new();
+        let (counted, heard) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (count, hear) = (counted.clone(), heard.clone());
+        let serve = StreamFactory::new(move |mut stream: AsyncStream, reactor| {
+            let (count, hear) = (count.clone(), hear.clone());
+            reactor.spawn(async move {
+                stream.next_line(100).await.unwrap();
+                stream.start_layer(Box::new(Counting(count)), Duration::from_secs(1)).unwrap();
+                hear.set(stream.read(&mut [0; 100]).await.unwrap());
+            });
+        });
+        net.listen_tcp("10.0.0.1:80", serve).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(b"STARTTLS\r\nevil");
+        net.settle();
+        client.write(b"hello");
+        net.settle();
+        assert_eq!((counted.get(), heard.get()), (9, 0));
     }
 
     #[test]
