@@ -53,10 +53,7 @@ fuzz_target!(|text: &str| {
     let mut kinds = Kinds::default();
     kinds.add("echo", |_: &Reactor, _: Options| Ok(Nothing));
     kinds.add_checked("process", check_programs, |_: &Reactor, _: Procmon| Ok(Nothing));
-    let error = match Configuration::parse(text, FILE, &kinds) {
-        Ok(configuration) => return drop(configuration.needs_foreground()),
-        Err(error) => error,
-    };
+    let Err(error) = Configuration::parse(text, FILE, &kinds) else { return };
     let rest = error.strip_prefix(FILE).and_then(|rest| rest.strip_prefix(':')).expect("the file");
     // A message about the whole file has no line.
     if let Some((line, rest)) = rest.split_once(':').filter(|(line, _)| !line.starts_with(' ')) {

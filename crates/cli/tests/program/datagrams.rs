@@ -188,7 +188,7 @@ fn wrong_endpoints_are_explained_in_one_line() {
         (
             &["echo", "--listen", "ipx:80"],
             2,
-            "expected one of fd, haproxy, serial, stdio, systemd, tcp, tcp6, udp, unix",
+            "expected one of fd, haproxy, self-signed, serial, ssl, stdio, systemd, tcp, tcp6, tls, udp, unix",
         ),
         (&["echo", "--listen", "udp:80:iface=lo"], 2, "unknown key 'iface' in 'udp:80:iface=lo': expected udp:PORT"),
         (&["echo", "--listen", "udp:127.0.0.1:80"], 2, "(did you mean udp:80:interface=127.0.0.1?)"),

@@ -440,11 +440,12 @@ mod tests {
         assert_eq!(error.offset(), 0);
         assert_eq!(
             error.to_string(),
-            "unknown client endpoint type 'ipx': expected one of custom, process, serial, tcp, tcp6, unix (for example tcp:localhost:8000)"
+            "unknown client endpoint type 'ipx': expected one of custom, process, serial, ssl, tcp, tcp6, tls, unix (for example tcp:localhost:8000)"
         );
         assert!(
-            server_error(&endpoints, "ipx:1")
-                .contains("expected one of fd, haproxy, serial, stdio, systemd, tcp, tcp6, unix (for example tcp:8000")
+            server_error(&endpoints, "ipx:1").contains(
+                "expected one of fd, haproxy, serial, ssl, stdio, systemd, tcp, tcp6, tls, unix (for example"
+            )
         );
     }
 
@@ -453,8 +454,8 @@ mod tests {
         let endpoints = Endpoints::new();
         assert_eq!(
             server_error(&endpoints, "haproxy:udp:53"),
-            "server endpoint type 'udp' is for datagrams: expected one of fd, haproxy, serial, stdio, systemd, tcp, tcp6, \
-             unix (did you mean tcp:53?)"
+            "server endpoint type 'udp' is for datagrams: expected one of fd, haproxy, serial, ssl, stdio, systemd, \
+             tcp, tcp6, tls, unix (did you mean tcp:53?)"
         );
         let error = endpoints.datagram_client("tcp:ns.example:53").err().unwrap();
         assert_eq!(

@@ -116,7 +116,6 @@ impl DatagramPortInner {
                 break;
             }
         }
-        self.counts.add(|counters| counters.received -= rest.len() as u64);
         // A port that stops delivers nothing more.
         if !rest.is_empty() && self.is_open() {
             *self.held.borrow_mut() = Some(Held::new(scratch, rest));
