@@ -65,13 +65,16 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// The pools, by host and port.
+type Hosts = HashMap<(String, u16), Rc<Host>>;
+
 /// A client. Clones share their connections.
 #[derive(Clone)]
 pub(crate) struct Client {
     reactor: Reactor,
     tls: TlsClient,
     limits: Limits,
-    hosts: Rc<RefCell<HashMap<(String, u16), Rc<Host>>>>,
+    hosts: Rc<RefCell<Hosts>>,
 }
 
 /// The connections to one host.

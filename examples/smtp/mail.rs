@@ -53,5 +53,7 @@ impl Mail {
 /// Returns whether a text can be the address in `<...>`.
 pub(crate) fn is_address(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'<' && byte != b'>';
-    text.len() <= 254 && text.bytes().all(is_allowed) && text.split_once('@').is_some_and(|(a, b)| a != "" && b != "")
+    text.len() <= 254
+        && text.bytes().all(is_allowed)
+        && text.split_once('@').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
 }

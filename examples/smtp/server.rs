@@ -185,7 +185,7 @@ impl Session {
     }
 
     fn begin_text(&mut self, lines: &LineTransport, argument: &str) {
-        if !argument.is_empty() || !self.mail.as_ref().is_some_and(|mail| !mail.recipients.is_empty()) {
+        if !argument.is_empty() || self.mail.as_ref().is_none_or(|mail| mail.recipients.is_empty()) {
             return self.refuse(lines, "503 DATA comes after RCPT, without an argument");
         }
         self.stage = Stage::Text;

@@ -71,6 +71,11 @@ fn passes(workspace: &Workspace, toolchain: &Toolchain, triple: &str) -> bool {
     let mut clippy = toolchain.clippy(&[triple]);
     clippy.args(["--workspace", "--all-targets", "--all-features", "--locked"]).current_dir(&workspace.root);
     clippy.args(NOT_PORTED.iter().flat_map(|package| ["--exclude", package]));
+    // The cryptography of TLS compiles C, for which there is no compiler here. Nothing is linked, so its objects are not
+    // missed.
+    for tool in ["CC", "AR"] {
+        clippy.env(format!("{tool}_{}", triple.replace('-', "_")), "true");
+    }
     clippy.args(["--", "-D", "warnings"]).args(FALSE_ALARMS.iter().flat_map(|lint| ["-A", lint]));
     let outcome = step::run(&mut clippy);
     step::say(&format!("{triple}: {}", if outcome.is_ok() { "passes" } else { "FAILS" }));

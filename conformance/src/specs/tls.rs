@@ -83,7 +83,7 @@ specifications! {
         let client = Script::new()
             .on_made(move |transport| transport.write(&bytes))
             .on_opened(move |transport| {
-                assert_eq!(transport.with_tls(|tls| tls.is_resumed()), Some(false));
+                assert_eq!(transport.with_tls(ropewalk::tls::TlsLayer::is_resumed), Some(false));
                 opened.add("opened");
             })
             .on_data(move |_, _| data.add("data"))

@@ -402,7 +402,7 @@ specifications! {
         let opened = note(&log, "opened");
         let client = Script::new().on_made(note(&log, "made")).on_opened(move |transport| {
             opened(transport);
-            assert_eq!(transport.with_tls(|tls| tls.version()), Some(Some(Version::Tls13)));
+            assert_eq!(transport.with_tls(ropewalk::tls::TlsLayer::version), Some(Some(Version::Tls13)));
             transport.lose_connection();
         });
         let lost = note(&log, "lost");

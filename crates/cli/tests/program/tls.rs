@@ -3,7 +3,7 @@
 //! A test whose peer is not installed prints that it was skipped.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::thread;
@@ -103,7 +103,7 @@ impl Peer {
     fn start(command: &mut Command) -> Option<Peer> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let Ok(mut child) = command.spawn() else {
-            println!("skipped: {} is not installed", command.get_program().to_string_lossy());
+            let _ = writeln!(io::stderr(), "skipped: {} is not installed", command.get_program().to_string_lossy());
             return None;
         };
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
@@ -192,7 +192,7 @@ fn curl_gets_a_file() {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--noproxy", "*", "--cacert", &authority, "--tls-max", version, &url]);
         let Ok(Output { status, stdout, stderr }) = curl.output() else {
-            return println!("skipped: curl is not installed");
+            return drop(writeln!(io::stderr(), "skipped: curl is not installed"));
         };
         assert!(status.success(), "TLS {version}: {}", text(&stderr));
         assert!(stdout == vec![b'x'; 300_000], "TLS {version}: {} bytes", stdout.len());
@@ -237,7 +237,7 @@ fn a_certificate_for_another_name_is_named() {
     scratch.write("server.pem", authority.issue("other.test").concat());
     let Some((_server, port)) = Peer::reverser(&scratch, &["-naccept", "2"]) else { return };
     let trusted = ("trustRoots", scratch.join("authority"));
-    let error = refused(&to(port, &[trusted.clone()]));
+    let error = refused(&to(port, std::slice::from_ref(&trusted)));
     assert!(error.contains("it is for other.test, expected localhost"), "{error}");
     let output = connect(&to(port, &[trusted, ("name", "other.test".to_owned())]), b"hello\n");
     assert_eq!(text(&output.stdout), "olleh\n", "{}", text(&output.stderr));
@@ -446,7 +446,7 @@ fn clients_need_a_certificate_of_the_authorities() {
     let (ada, eve) = (scratch.join("client.pem"), scratch.join("stranger.pem"));
     let output = connect(&to(port, &[trusted.clone(), ("certificate", ada.clone())]), b"hello\n");
     assert_eq!((text(&output.stderr), text(&output.stdout)), (String::new(), "hello\n".to_owned()));
-    let error = refused(&to(port, &[trusted.clone()]));
+    let error = refused(&to(port, std::slice::from_ref(&trusted)));
     assert!(error.contains("it requires a certificate of ours, and got none"), "{error}");
     let error = refused(&to(port, &[trusted, ("certificate", eve.clone())]));
     assert!(error.contains("it does not trust the issuer of our certificate"), "{error}");
@@ -505,7 +505,7 @@ fn python_ends_tls_with_our_server() {
         let (port, authority) = (echo.address().port().to_string(), scratch.join("authority"));
         python.args(["-c", PYTHON_CLIENT, &port, &authority, version]);
         if Command::new("python3").arg("-V").output().is_err() {
-            return println!("skipped: python3 is not installed");
+            return drop(writeln!(io::stderr(), "skipped: python3 is not installed"));
         }
         let output = finish(python);
         assert_eq!((text(&output.stdout), text(&output.stderr)), ("b''\n".to_owned(), String::new()), "{version}");
