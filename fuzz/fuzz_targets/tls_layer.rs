@@ -53,7 +53,10 @@ enum Step {
     LayerCloses,
     PeerCloses,
     /// Changes a byte that is under way to the layer.
-    Damage { place: u8, by: u8 },
+    Damage {
+        place: u8,
+        by: u8,
+    },
     /// Adds bytes to those under way to the layer.
     Insert(Vec<u8>),
     /// Closes the stream to the layer without close_notify.
@@ -334,6 +337,9 @@ fuzz_target!(|case: Case| {
         assert!(!end.has_failed && !peer.has_failed, "a connection without damage failed");
         assert!(end.is_open() && !peer.connection.is_handshaking(), "the handshake is not complete");
         assert_eq!((end.received.len(), peer.received.len()), (peer.sent.len(), end.sent.len()));
-        assert_eq!((end.has_closed, peer.has_closed), (peer.has_ended, end.layer.state().contains(LayerState::PEER_ENDED)));
+        assert_eq!(
+            (end.has_closed, peer.has_closed),
+            (peer.has_ended, end.layer.state().contains(LayerState::PEER_ENDED))
+        );
     }
 });
