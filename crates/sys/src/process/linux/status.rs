@@ -47,15 +47,35 @@ fn of_wait(status: &WaitIdStatus) -> ExitStatus {
     }
 }
 
+/// The number of questions about a status that another thread is just taking.
+const QUESTIONS: usize = 1000;
+
 /// Asks the process descriptor, which remembers the status.
 fn of_reaped(process: BorrowedFd<'_>) -> ExitStatus {
+    // Between the call that takes the status and the note of it in the descriptor, there is neither.
+    for _ in 0..QUESTIONS {
+        match ask(process) {
+            Ok(Some(status)) => return status,
+            Ok(None) | Err(Errno::SRCH) => std::thread::yield_now(),
+            // This system does not know the request.
+            Err(_) => break,
+        }
+    }
+    ExitStatus::Unknown
+}
+
+/// Returns the status that the descriptor has a note of.
+fn ask(process: BorrowedFd<'_>) -> Result<Option<ExitStatus>, Errno> {
     let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
     // SAFETY: the request has the size of `info` in it, and the kernel writes no more than that.
     let outcome = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
-    if outcome < 0 || info.mask & PIDFD_INFO_EXIT == 0 {
-        return ExitStatus::Unknown;
+    if outcome < 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO));
     }
-    let code = info.exit_code;
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then(|| in_words(info.exit_code)))
+}
+
+fn in_words(code: i32) -> ExitStatus {
     if libc::WIFEXITED(code) {
         ExitStatus::Exited(libc::WEXITSTATUS(code))
     } else {
