@@ -104,7 +104,7 @@ fn train_length(batch: &[Outgoing<'_>]) -> usize {
     let (first, part) = (&batch[0], batch[0].bytes.len());
     let most = PARTS_MAX.min(TRAIN_BYTES_MAX / part).min(batch.len());
     let alike = batch[1..most].iter().take_while(|next| extends(first, next)).count();
-    // The first shorter one ends the train.
+    // The first shorter one is the last of the train.
     let full = batch[1..=alike].iter().take_while(|next| next.bytes.len() == part).count();
     1 + alike.min(full + 1)
 }
