@@ -58,8 +58,8 @@ struct Progress {
     watch: RefCell<Option<StartWatch>>,
     /// Whether the shutdown is complete.
     in_order: Cell<bool>,
-    /// Reloads on SIGHUP, once a service has something to reload.
-    reload: Cell<Option<SignalWatch>>,
+    /// The handler of SIGHUP. Without one, the signal ends the program.
+    hangup: RefCell<Option<SignalWatch>>,
 }
 
 impl Serving {
@@ -185,7 +185,7 @@ fn start(
         if let Err(error) = started.report_start() {
             return fail_with(&starting, error);
         }
-        started.watch_reload(&starting);
+        started.watch_reload(&starting, &supervisor);
         supervisor.ready();
     };
     application.start(reactor).add_callbacks(report, move |failure| {
@@ -195,17 +195,12 @@ fn start(
 
 impl Progress {
     /// Keeps SIGHUP from ending a program whose services have something to reload.
-    fn watch_reload(&self, reactor: &Reactor) {
-        if !reactor.has_system_event_trigger(RELOAD) {
+    fn watch_reload(&self, reactor: &Reactor, supervisor: &Supervisor) {
+        if self.hangup.borrow().is_some() || !reactor.has_system_event_trigger(RELOAD) {
             return;
         }
-        let weak = reactor.downgrade();
-        match reactor.on_signal(SIGHUP, move |_| {
-            if let Some(reactor) = weak.upgrade() {
-                reactor.fire_system_event(RELOAD);
-            }
-        }) {
-            Ok(watch) => self.reload.set(Some(watch)),
+        match watch_hangup(reactor, None, supervisor) {
+            Ok(watch) => drop(self.hangup.replace(Some(watch))),
             Err(error) => tracing::warn!(%error, "SIGHUP will not reload anything"),
         }
     }
@@ -250,7 +245,7 @@ fn watch_shutdown(reactor: &Reactor, supervisor: &Supervisor, progress: &Rc<Prog
     reactor.add_system_event_trigger(Phase::After, "shutdown", move |_| progress.in_order.set(true));
 }
 
-/// Reopens the log on SIGHUP and rotates it on SIGUSR1.
+/// Reopens the log and reloads on SIGHUP, and rotates the log on SIGUSR1.
 ///
 /// Without a log file, supervisor or parent, the signals keep their default: they kill the program.
 fn watch_signals(
@@ -258,22 +253,34 @@ fn watch_signals(
     log_file: Option<Arc<LogFile>>,
     supervisor: &Supervisor,
     progress: &Rc<Progress>,
-) -> ropewalk::Result<Vec<SignalWatch>> {
+) -> ropewalk::Result<Option<SignalWatch>> {
     let has_parent = matches!(*progress.launcher.borrow(), Some(Launcher::Parent(..)));
     if log_file.is_none() && !supervisor.is_present() && !has_parent {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let (file, supervisor) = (log_file.clone(), supervisor.clone());
-    let reopen = reactor.on_signal(SIGHUP, move |_| {
-        supervisor.reloading();
-        tracing::info!("SIGHUP: reopening the log file");
-        log_error(file.as_deref().map(LogFile::reopen), "cannot reopen the log file");
-        supervisor.ready();
-    })?;
+    progress.hangup.replace(Some(watch_hangup(reactor, log_file.clone(), supervisor)?));
     let rotate = reactor.on_signal(SIGUSR1, move |_| {
         log_error(log_file.as_deref().map(LogFile::rotate), "cannot rotate the log file");
     })?;
-    Ok(vec![reopen, rotate])
+    Ok(Some(rotate))
+}
+
+/// Reopens the log and reloads on SIGHUP.
+fn watch_hangup(
+    reactor: &Reactor,
+    log_file: Option<Arc<LogFile>>,
+    supervisor: &Supervisor,
+) -> ropewalk::Result<SignalWatch> {
+    let supervisor = supervisor.clone();
+    reactor.on_signal(SIGHUP, move |reactor| {
+        supervisor.reloading();
+        if let Some(file) = &log_file {
+            tracing::info!("SIGHUP: reopening the log file");
+            log_error(Some(file.reopen()), "cannot reopen the log file");
+        }
+        reactor.fire_system_event(RELOAD);
+        supervisor.ready();
+    })
 }
 
 fn log_error(outcome: Option<std::io::Result<()>>, message: &str) {

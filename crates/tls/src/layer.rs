@@ -1,8 +1,10 @@
 //! TLS as a layer between the bytes of a connection and its protocol.
 //!
 //! ```text
-//!   server with a choice:  reading the hello --> choosing --> running
-//!   all others:            running
+//!   server:  accepting --+---------------------------------------+--> running
+//!                        |                                       |
+//!                        +-- reading the hello --> choosing -----+    if the options depend on the hello
+//!   client:  dialing -----------------------------------------------> running
 //!
 //!   running:  handshake --> open --> the peer's close_notify --> peer ended
 //! ```
@@ -17,7 +19,7 @@ use std::time::Duration;
 use ropewalk_proto::{Deferred, Layer, LayerState, Outbox};
 use rustls::client::{ClientConfig, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ServerConfig, UnbufferedServerConnection};
 use rustls::{AlertDescription, HandshakeKind};
 
 use crate::client::Connected;
@@ -26,7 +28,7 @@ use crate::first_bytes::{self, fatal_alert};
 use crate::hello::{Hello, HelloReader};
 use crate::machine::{Machine, Wish};
 use crate::notes::{self, Notes};
-use crate::server::{Handshake, Served, TlsServer, unusable, words};
+use crate::server::{Handshake, Options, Served, TlsServer, unusable, words};
 use crate::surroundings::{Surroundings, within};
 use crate::versions::Version;
 
@@ -78,12 +80,14 @@ enum Stage {
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     },
-    /// A server whose configuration depends on the client's first message.
+    /// A server that has received nothing.
+    Accepting(Rc<Served>),
+    /// A server whose options depend on the client's first message.
     Reading {
         served: Rc<Served>,
         reader: Box<HelloReader>,
     },
-    /// A server that waits for the choice of its configuration.
+    /// A server that waits for the choice of its options.
     Choosing {
         hello: Rc<Hello>,
         chosen: Option<Deferred<TlsServer>>,
@@ -117,8 +121,8 @@ impl TlsLayer {
 
     pub(crate) fn server(served: Rc<Served>, handshake: Handshake) -> TlsLayer {
         let (timeout, accepts_truncation) = (served.handshake_timeout, served.accepts_truncation);
-        let stage = Stage::Reading { served, reader: Box::new(HelloReader::new()) };
-        TlsLayer { handshake: Some(handshake), ..TlsLayer::new(stage, timeout, accepts_truncation) }
+        let layer = TlsLayer::new(Stage::Accepting(served), timeout, accepts_truncation);
+        TlsLayer { handshake: Some(handshake), ..layer }
     }
 
     fn new(stage: Stage, handshake_timeout: Duration, accepts_truncation: bool) -> TlsLayer {
@@ -237,11 +241,17 @@ impl TlsLayer {
 
     /// Goes from the client's first message to a running machine, as far as possible now.
     fn choose(&mut self, received: &[u8], queue: &mut Outbox) -> Result<(), TlsError> {
+        if let Stage::Accepting(served) = &self.stage {
+            let served = served.clone();
+            match &served.options {
+                Options::Own { config, needed_protocols } if needed_protocols.is_empty() => {
+                    return self.run_server(&served, config);
+                }
+                _ => self.stage = Stage::Reading { served, reader: Box::new(HelloReader::new()) },
+            }
+        }
         if let Stage::Reading { served, reader } = &mut self.stage {
             let served = served.clone();
-            if !served.needs_hello() {
-                return self.run_server(&served);
-            }
             let Some(hello) = reader.read(received, queue)? else { return Ok(()) };
             self.offer(Rc::new(hello), &served, 0, queue)?;
         }
@@ -271,21 +281,23 @@ impl TlsLayer {
         choices: usize,
         queue: &mut Outbox,
     ) -> Result<(), TlsError> {
-        if let Some(choose) = &served.choose {
-            if choices == CHOICES_MOST {
+        match &served.options {
+            Options::Chosen(_) if choices == CHOICES_MOST => {
                 queue.write(&fatal_alert(AlertDescription::InternalError));
-                return Err(TlsError::NotChosen(format!("{CHOICES_MOST} servers have each chosen another server")));
+                Err(TlsError::NotChosen(format!("{CHOICES_MOST} servers have each chosen another server")))
             }
-            let chosen = Some(self.waking(choose(&hello)));
-            self.stage = Stage::Choosing { hello, chosen, choices };
-            return Ok(());
+            Options::Chosen(choose) => {
+                let chosen = Some(self.waking(choose(&hello)));
+                self.stage = Stage::Choosing { hello, chosen, choices };
+                Ok(())
+            }
+            Options::Own { needed_protocols, .. } if !offers_one_of(&hello, needed_protocols) => {
+                queue.write(&fatal_alert(AlertDescription::NoApplicationProtocol));
+                let offered = words(&hello.application_protocols);
+                Err(TlsError::NoApplicationProtocol(offered, words(needed_protocols)))
+            }
+            Options::Own { config, .. } => self.run_server(served, config),
         }
-        let needed = &served.needed_protocols;
-        if !needed.is_empty() && !needed.iter().any(|name| hello.application_protocols.contains(name)) {
-            queue.write(&fatal_alert(AlertDescription::NoApplicationProtocol));
-            return Err(TlsError::NoApplicationProtocol(words(&hello.application_protocols), words(needed)));
-        }
-        self.run_server(served)
     }
 
     /// Makes the layer continue when `chosen` fires later.
@@ -300,11 +312,9 @@ impl TlsLayer {
         waiting
     }
 
-    fn run_server(&mut self, served: &Served) -> Result<(), TlsError> {
+    fn run_server(&mut self, served: &Served, config: &Arc<ServerConfig>) -> Result<(), TlsError> {
         self.accepts_truncation = served.accepts_truncation;
-        let config = served.config.clone();
-        let config = config.ok_or_else(|| TlsError::NotChosen("the chosen server has no certificate".to_owned()))?;
-        let server = within(self.surroundings.as_ref(), || UnbufferedServerConnection::new(config));
+        let server = within(self.surroundings.as_ref(), || UnbufferedServerConnection::new(config.clone()));
         self.stage = Stage::Running(Machine::Server(Box::new(server.map_err(unusable)?)));
         Ok(())
     }
@@ -376,6 +386,11 @@ impl TlsLayer {
             error.into_io()
         })
     }
+}
+
+/// Returns whether a client offers one of `protocols`, or need not offer any.
+fn offers_one_of(hello: &Hello, protocols: &[Vec<u8>]) -> bool {
+    protocols.is_empty() || protocols.iter().any(|name| hello.application_protocols.contains(name))
 }
 
 impl Layer for TlsLayer {

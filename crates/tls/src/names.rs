@@ -25,7 +25,7 @@ pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     })
 }
 
-/// Returns whether a certificate for `pattern` is valid for `name`. Both are in lower case. `*.` stands for one label.
+/// Returns whether a certificate for `pattern` is valid for `name`. Both are in lower case. `*` matches one label.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_prefix("*.") {
         Some(parent) => name.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == parent),

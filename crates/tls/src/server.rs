@@ -29,7 +29,7 @@ const HANDSHAKES_MAX: usize = 1024;
 /// The default number of sessions that clients may resume.
 const SESSIONS_MAX: usize = 4096;
 
-type Choose = Rc<dyn Fn(&Hello) -> Deferred<TlsServer>>;
+pub(crate) type Choose = Rc<dyn Fn(&Hello) -> Deferred<TlsServer>>;
 
 /// The options of a [`TlsServer`].
 ///
@@ -199,8 +199,8 @@ impl ServerOptions {
 
     /// Calls `choose` with the client's first message, to choose the server whose options the connection gets.
     ///
-    /// The Deferred may fire later. Its handshake continues then. If the Deferred fails, the connection is refused. The
-    /// handshake timeout of these options applies.
+    /// The Deferred may fire later. Its handshake continues then. If the Deferred fails, the connection is refused. Of
+    /// these options only the limits of the handshake apply.
     ///
     /// ```
     /// use ropewalk_proto::succeed;
@@ -221,18 +221,21 @@ impl ServerOptions {
     }
 
     fn build(self) -> Result<Served, TlsError> {
-        let config = match (self.identities.is_empty(), &self.choose) {
-            (true, Some(_)) => None,
-            _ => Some(Arc::new(self.config()?)),
+        let options = match self.choose.clone() {
+            Some(choose) => Options::Chosen(choose),
+            None => Options::Own { config: Arc::new(self.config()?), needed_protocols: self.needed_protocols() },
         };
         Ok(Served {
-            config,
-            choose: self.choose,
-            needed_protocols: if self.needs_application_protocol { self.application_protocols } else { Vec::new() },
+            options,
             handshake_timeout: self.handshake_timeout,
             handshakes_max: self.handshakes_max,
             accepts_truncation: self.accepts_truncation,
         })
+    }
+
+    /// Returns the protocols of which a client must offer one. Empty if it may offer none.
+    fn needed_protocols(&self) -> Vec<Vec<u8>> {
+        if self.needs_application_protocol { self.application_protocols.clone() } else { Vec::new() }
     }
 
     fn config(&self) -> Result<ServerConfig, TlsError> {
@@ -334,14 +337,18 @@ struct Shared {
 
 /// The configuration of new connections.
 pub(crate) struct Served {
-    /// `None` if `choose` always chooses another server.
-    pub(crate) config: Option<Arc<ServerConfig>>,
-    pub(crate) choose: Option<Choose>,
-    /// The protocols of which a client must offer one. Empty if it may offer none.
-    pub(crate) needed_protocols: Vec<Vec<u8>>,
+    pub(crate) options: Options,
     pub(crate) handshake_timeout: Duration,
     handshakes_max: usize,
     pub(crate) accepts_truncation: bool,
+}
+
+/// The options that a connection gets.
+pub(crate) enum Options {
+    /// Those of this server. A client must offer one of the needed protocols, unless there are none.
+    Own { config: Arc<ServerConfig>, needed_protocols: Vec<Vec<u8>> },
+    /// Those of a server that is chosen by the client's first message.
+    Chosen(Choose),
 }
 
 impl fmt::Debug for TlsServer {
@@ -389,13 +396,6 @@ impl TlsServer {
 
     pub(crate) fn served(&self) -> Rc<Served> {
         self.0.served.borrow().clone()
-    }
-}
-
-impl Served {
-    /// Returns whether the configuration depends on the client's first message.
-    pub(crate) fn needs_hello(&self) -> bool {
-        self.choose.is_some() || !self.needed_protocols.is_empty()
     }
 }
 

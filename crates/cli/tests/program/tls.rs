@@ -552,7 +552,10 @@ fn connect_talks_to_nginx() {
     let (pem, root) = (scratch.join("server.pem"), scratch.join("files"));
     let site = format!("listen 127.0.0.1:{port} ssl; ssl_certificate {pem}; ssl_certificate_key {pem}; root {root};");
     let http = format!("http {{ access_log off; server {{ {site} }} }}");
-    scratch.write("nginx.conf", format!("daemon off; pid nginx.pid; events {{}} error_log stderr; {http}"));
+    scratch.write(
+        "nginx.conf",
+        format!("daemon off; master_process off; pid nginx.pid; events {{}} error_log stderr; {http}"),
+    );
     let mut nginx = Command::new("nginx");
     nginx.args(["-p", &scratch.join(""), "-c", &scratch.join("nginx.conf")]);
     let _server = Peer::start(&mut nginx).expect("nginx is installed");

@@ -13,7 +13,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use ropewalk_proto::{Address, CancelHandle, Deferred, Failure, Resolver, fail};
-use ropewalk_tls::{TlsClient, TlsServer};
+use ropewalk_tls::{TlsClient, TlsError, TlsServer};
 
 use super::tls_files::{ClientFiles, ServerFiles};
 use super::{StreamClientEndpoint, StreamServerEndpoint};
@@ -32,8 +32,8 @@ use crate::transports::{Port, Transport};
 /// use ropewalk::endpoints::{TlsServerEndpoint, UnixServerEndpoint};
 /// use ropewalk::tls::TlsServer;
 ///
-/// fn endpoint(tls: &TlsServer) -> Result<TlsServerEndpoint, ropewalk::Error> {
-///     Ok(TlsServerEndpoint::new(UnixServerEndpoint::new("/run/example/tls.sock")?, tls))
+/// fn endpoint(tls: &TlsServer) -> TlsServerEndpoint {
+///     TlsServerEndpoint::new(UnixServerEndpoint::new("/run/example/tls.sock"), tls)
 /// }
 /// # let _ = endpoint;
 /// ```
@@ -238,14 +238,20 @@ pub(super) struct FileClientEndpoint {
 
 impl StreamClientEndpoint for FileClientEndpoint {
     fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport> {
-        if self.tls.get().is_none() {
-            match self.files.options().and_then(TlsClient::new) {
-                Ok(tls) => drop(self.tls.set(tls)),
-                // The next attempt reads the files again.
-                Err(error) => return fail(Error::from(error)),
-            }
+        match self.tls() {
+            Ok(tls) => TlsClientEndpoint::new(self.inner.clone(), &tls, &self.host).connect(reactor, factory),
+            Err(error) => fail(Error::from(error)),
         }
-        let Some(tls) = self.tls.get() else { return fail(Error::Closed) };
-        TlsClientEndpoint::new(self.inner.clone(), tls, &self.host).connect(reactor, factory)
+    }
+}
+
+impl FileClientEndpoint {
+    /// Returns the client with the certificates. After a failure the next attempt reads the files again.
+    fn tls(&self) -> Result<TlsClient, TlsError> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
+        }
+        let tls = self.files.options().and_then(TlsClient::new)?;
+        Ok(self.tls.get_or_init(|| tls).clone())
     }
 }

@@ -41,7 +41,6 @@ impl Reactor {
     ///     let tls = TlsServer::new(ServerOptions::new().identity(identity))?;
     ///     reactor.listen_tls(":443", factory, &tls)
     /// }
-    /// # let _ = listen::<fn() -> ropewalk::testing::AccumulatingProtocol>;
     /// ```
     ///
     /// # Errors

@@ -66,7 +66,7 @@ impl Reload {
         }
     }
 
-    /// Watches `files`, of which a folder stands for its entries.
+    /// Watches `files`. Of a folder, the entries are watched.
     fn watch(self: &Rc<Reload>, reactor: &Reactor, files: &[impl AsRef<Path>]) -> Result<()> {
         let weak = Rc::downgrade(self);
         let options = WatchOptions::new().settle(QUIET);
@@ -87,7 +87,7 @@ impl Reactor {
     /// Loads the options of `tls` again when one of `files` has changed and with each event `reload`, until the returned
     /// object is dropped.
     ///
-    /// A file may be replaced in any way, and a folder stands for its entries. The files are read when nothing has
+    /// A file may be replaced in any way. Of a folder, the entries are watched. The files are read when nothing has
     /// changed for a second. On a system or provider without [`Interface::FileEvents`] only the event counts. The
     /// runner fires it on SIGHUP: see [`fire_system_event`](Reactor::fire_system_event).
     ///

@@ -23,7 +23,6 @@ use crate::transports::{Connector, Transport};
 /// fn listen(reactor: &Reactor, tls: &TlsServer, factory: impl Factory + 'static) -> Result<Port, Error> {
 ///     reactor.listen_unix("/run/example/tls.sock", TlsServerFactory::new(factory, tls))
 /// }
-/// # let _ = listen::<fn() -> ropewalk::testing::AccumulatingProtocol>;
 /// ```
 pub struct TlsServerFactory<F> {
     factory: F,
@@ -69,7 +68,6 @@ impl<F: Factory> Factory for TlsServerFactory<F> {
 /// fn connect(reactor: &Reactor, tls: &TlsClient, factory: impl ClientFactory + 'static) -> Result<Connector, Error> {
 ///     reactor.connect_unix("/run/example/tls.sock", TlsClientFactory::new(factory, tls, "example.org"))
 /// }
-/// # let _ = connect::<fn() -> ropewalk::testing::AccumulatingProtocol>;
 /// ```
 pub struct TlsClientFactory<F> {
     factory: F,

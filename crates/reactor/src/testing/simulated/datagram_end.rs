@@ -219,7 +219,7 @@ pub(super) fn is_broadcast(ip: IpAddr) -> bool {
 }
 
 /// # Errors
-/// `NotFound` if a machine has no interface of this number. Zero stands for any interface.
+/// `NotFound` if a machine has no interface of this number. Zero means any interface.
 pub(super) fn check_interface(number: u32) -> io::Result<()> {
     if number == 0 || INTERFACES.contains(&number) {
         return Ok(());

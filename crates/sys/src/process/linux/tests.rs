@@ -210,7 +210,7 @@ fn a_terminal_has_its_size_from_the_beginning() {
 
 #[test]
 fn a_child_whose_parent_has_died_does_not_begin() {
-    // prctl(2): no signal comes for a death before the call. Here init, or another process, stands for the dead parent.
+    // prctl(2): no signal comes for a death before the call. Here init, or another process, plays the dead parent.
     let mut plan = shell("exit 0");
     plan.parent_death_signal = Some(libc::SIGKILL);
     let descriptors = Descriptors::open(&plan).unwrap();
