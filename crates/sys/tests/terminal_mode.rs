@@ -94,6 +94,16 @@ impl Program {
         }
     }
 
+    /// Reads what is printed until `text` comes.
+    fn wait_for_output(&self, text: &str) {
+        let mut printed = Vec::new();
+        while !String::from_utf8_lossy(&printed).contains(text) {
+            let mut byte = [0];
+            assert_eq!(rustix::io::read(&self.master, &mut byte).unwrap(), 1);
+            printed.push(byte[0]);
+        }
+    }
+
     fn type_keys(&self, keys: &[u8]) {
         rustix::io::write(&self.master, keys).unwrap();
     }
@@ -207,10 +217,12 @@ fn the_mode_can_be_set_after_the_streams_were_taken() {
 #[test]
 fn the_mode_is_restored_while_the_program_is_stopped() {
     let exe = std::env::current_exe().unwrap();
-    let script = format!("'{}' --exact child --nocapture; read answer; fg", exe.display());
+    let script = format!("'{}' --exact child --nocapture; echo it stopped; read answer; fg", exe.display());
     let program = Program::start_by("jobs", &["sh", "-mc", &script]);
     program.type_keys(&[0x1a]);
     program.wait_for(|modes| shown(modes) == program.before);
+    // Until the program has stopped, it may read the keys itself.
+    program.wait_for_output("it stopped");
     program.type_keys(b"go on\n");
     program.wait_for(|modes| !modes.local_modes.contains(LocalModes::ICANON));
     program.type_keys(&[0x03]);
