@@ -21,6 +21,8 @@ mod failing_sends;
 #[cfg(target_os = "linux")]
 pub mod foreign_tls;
 pub mod fuse;
+#[cfg(target_os = "linux")]
+pub mod hosts;
 mod intercepted;
 pub mod links;
 pub mod lock_step;

@@ -25,6 +25,7 @@ pub struct Subject {
     provider: Provider,
     scenarios: Option<&'static str>,
     pub(crate) over_unix: bool,
+    host: Option<fn(&Reactor)>,
 }
 
 /// The source of a subject's providers.
@@ -70,7 +71,7 @@ impl Subject {
     }
 
     fn new(name: &'static str, provider: Provider) -> Subject {
-        Subject { name, provider, scenarios: None, over_unix: false }
+        Subject { name, provider, scenarios: None, over_unix: false, host: None }
     }
 
     /// Sets the program that plays scenarios, which is this package's `scenario`.
@@ -87,6 +88,24 @@ impl Subject {
         self
     }
 
+    /// Makes each reactor the guest of a host loop, which `install` sets up. See [`hosts`](crate::hosts) for some.
+    #[must_use]
+    pub fn hosted(mut self, install: fn(&Reactor)) -> Subject {
+        self.host = Some(install);
+        self
+    }
+
+    fn on(&self, provider: Box<dyn EventProvider>) -> Reactor {
+        self.installed(Reactor::with_provider(provider))
+    }
+
+    fn installed(&self, reactor: Reactor) -> Reactor {
+        if let Some(install) = self.host {
+            install(&reactor);
+        }
+        reactor
+    }
+
     /// Returns a new reactor whose run fails when a callback panics, so that assertions in callbacks count.
     pub fn reactor(&self) -> Reactor {
         strict(self.plain_reactor())
@@ -95,45 +114,45 @@ impl Subject {
     /// Returns a new reactor with the default policy: a panic in a callback is logged, and the loop continues.
     pub fn plain_reactor(&self) -> Reactor {
         match self.provider {
-            Provider::OfThisSystem => Reactor::with(self.name).expect("this provider works here"),
+            Provider::OfThisSystem => self.installed(Reactor::with(self.name).expect("this provider works here")),
             Provider::Simulated => simulated(),
-            Provider::Custom(_) => Reactor::with_provider(self.open()),
+            Provider::Custom(_) => self.on(self.open()),
         }
     }
 
     /// Returns a new reactor as [`reactor`](Subject::reactor) does, and the counts of its requests to the provider.
     pub fn counted(&self) -> (Reactor, Counts) {
         let (provider, counts) = Counting::new(self.open());
-        (strict(Reactor::with_provider(Box::new(provider))), counts)
+        (strict(self.on(Box::new(provider))), counts)
     }
 
     /// Returns a new reactor as [`reactor`](Subject::reactor) does, and a tap on its datagrams.
     pub fn tapped(&self) -> (Reactor, Tap) {
         let (provider, tap) = tapped(self.open());
-        (strict(Reactor::with_provider(Box::new(provider))), tap)
+        (strict(self.on(Box::new(provider))), tap)
     }
 
     /// Returns a new reactor as [`plain_reactor`](Subject::plain_reactor) does, whose provider panics when the fuse is lit.
     pub fn fused(&self) -> (Reactor, Fuse) {
         let (provider, fuse) = Fused::new(self.open());
-        (Reactor::with_provider(Box::new(provider)), fuse)
+        (self.on(Box::new(provider)), fuse)
     }
 
     /// Returns a new reactor as [`reactor`](Subject::reactor) does. Listening on an IPv6 address fails with `kind`.
     pub fn without_ipv6(&self, kind: ErrorKind) -> Reactor {
-        strict(Reactor::with_provider(Box::new(WithoutIpv6 { provider: self.open(), kind })))
+        strict(self.on(Box::new(WithoutIpv6 { provider: self.open(), kind })))
     }
 
     /// Returns a new reactor as [`reactor`](Subject::reactor) does, whose provider has `names` of its own.
     pub fn naming(&self, names: fn(&str) -> io::Result<Vec<IpAddr>>) -> Reactor {
-        strict(Reactor::with_provider(Box::new(Naming { provider: self.open(), names })))
+        strict(self.on(Box::new(Naming { provider: self.open(), names })))
     }
 
     /// Returns a new reactor as [`reactor`](Subject::reactor) does. A datagram with a content that has a `failure` is not
     /// sent.
     pub fn failing_sends(&self, failure: fn(&[u8]) -> Option<io::Error>) -> Reactor {
         let provider = Intercepted { provider: self.open(), intercept: FailingSends(failure) };
-        strict(Reactor::with_provider(Box::new(provider)))
+        strict(self.on(Box::new(provider)))
     }
 
     fn open(&self) -> Box<dyn EventProvider> {

@@ -111,7 +111,9 @@ specifications! {
         assert_eq!(made.load(Ordering::Relaxed), 1000);
         let (counts, before) = before.take().unwrap();
         let cost = counts.since(before);
-        assert_eq!((cost.wakes, cost.waits), (1, 0));
+        assert_eq!(cost.wakes, 1);
+        // A host loop begins its turn with a look at the events.
+        assert!(cost.waits <= 1, "{cost:?}");
     }
 
     fn a_turn_makes_a_bounded_number_of_thread_calls(subject: &Subject) {

@@ -130,6 +130,8 @@ pub enum Error {
     Closed,
     /// A [`DetachedWait`](crate::DetachedWait) owns the reactor's event provider.
     Waiting,
+    /// The reactor is the [guest](crate::hosting) of a host loop already, or that loop must be run instead of the reactor.
+    Hosted,
 
     /// The process was forked while the reactor ran. The child must not continue to use the reactor.
     Forked,
@@ -220,6 +222,7 @@ impl Error {
             Error::ServiceHasParent(..) => "ServiceHasParent",
             Error::Closed => "Closed",
             Error::Waiting => "Waiting",
+            Error::Hosted => "Hosted",
             Error::Forked => "Forked",
             Error::NoSuchReactor(..) => "NoSuchReactor",
             Error::Unsupported { .. } => "Unsupported",
@@ -394,6 +397,7 @@ impl std::fmt::Display for Error {
             Error::ServiceHasParent(name) => write!(f, "the service '{name}' already has a parent: disown it first"),
             Error::Closed => f.write_str("already closed"),
             Error::Waiting => f.write_str("the reactor is waiting for events in another thread"),
+            Error::Hosted => f.write_str("the reactor is a guest of another loop: run that loop"),
             Error::Forked => f.write_str(
                 "the process was forked while this reactor ran: fork before `run`, or make a new reactor in the child",
             ),

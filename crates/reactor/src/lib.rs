@@ -65,6 +65,7 @@
 //!
 //! | module | content |
 //! |---|---|
+//! | [`hosting`] | the reactor as a guest of another loop |
 //! | [`interfaces`] | the methods of [`Reactor`], by interface |
 //! | [`files`] | changes of files and directories |
 //! | [`processes`] | child processes: commands, their pipes and their end |
@@ -84,6 +85,7 @@ pub mod book;
 pub mod endpoints;
 pub mod error;
 pub mod files;
+pub mod hosting;
 pub mod interfaces;
 mod kernel;
 #[cfg(feature = "hickory")]
@@ -110,7 +112,7 @@ pub use interfaces::udp::{DatagramOptions, UdpBinding};
 pub use interfaces::unix::{UnixBinding, UnixDestination};
 pub use interfaces::unix_datagram::{UnixDatagramBinding, UnixDatagramDestination};
 pub use kernel::{
-    Callback, CallbackKind, DetachedWait, EnterGuard, PanicPolicy, Reactor, ReactorInfo, WeakReactor, reactors,
+    Budget, Callback, CallbackKind, DetachedWait, EnterGuard, PanicPolicy, Reactor, ReactorInfo, WeakReactor, reactors,
 };
 pub use protocols::{ClientFactory, DatagramProtocol, Factory, Protocol};
 pub use react::{react, react_on};

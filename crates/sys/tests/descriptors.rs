@@ -303,10 +303,12 @@ fn the_host_handle_is_readable_when_there_are_events() {
         provider.waker().wake();
         assert!(is_readable(handle), "a wake while nobody waits");
         assert_eq!(wait(provider, PATIENCE), []);
+        provider.submit().unwrap();
         assert!(!is_readable(handle));
         provider.waker().wake();
         assert!(is_readable(handle), "a wake after a wait");
         assert_eq!(wait(provider, Duration::ZERO), []);
+        provider.submit().unwrap();
         let (reader, mut writer) = pipe();
         let key = provider.watches().unwrap().watch(reader.as_raw_fd(), Interest::READ).unwrap();
         assert!(!is_readable(handle));
@@ -331,9 +333,11 @@ fn the_host_handle_is_readable_while_bytes_are_left() {
             if let Received::Lent(_) = provider.streams().unwrap().receive(key, &mut [0; 1]).unwrap() {
                 return;
             }
+            provider.submit().unwrap();
         }
         assert!(matches!(provider.streams().unwrap().receive(key, &mut [0; 1]).unwrap(), Received::Empty));
         settle(provider);
+        provider.submit().unwrap();
         assert!(!is_readable(handle, Duration::ZERO));
     });
 }

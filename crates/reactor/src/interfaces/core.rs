@@ -181,7 +181,7 @@ impl Triggers {
 
 impl Reactor {
     /// Runs the loop until [`stop`](Reactor::stop), [`crash`](Reactor::crash) or a signal stops it. The reactor can run
-    /// again afterwards.
+    /// again afterwards. A [guest](crate::hosting) runs the loop of its host.
     ///
     /// ```
     /// use std::time::Duration;
@@ -195,8 +195,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ReactorAlreadyRunning`] when the reactor is running. [`Error::Io`] when the operating system cannot
-    /// wait. [`Error::Panicked`] when a callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) is set, or
+    /// [`Error::ReactorAlreadyRunning`] when the reactor is running. [`Error::Hosted`] when the reactor is a guest, and
+    /// its host's loop must be run instead. [`Error::Io`] when the operating system cannot wait. [`Error::Panicked`] when a callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) is set, or
     /// when the event provider panics in three waits in a row.
     pub fn run(&self) -> Result<()> {
         self.run_with(RunOptions::default())
@@ -208,8 +208,17 @@ impl Reactor {
     /// The errors of [`run`](Reactor::run).
     pub fn run_with(&self, options: RunOptions) -> Result<()> {
         let _entered = self.enter();
+        let hosted = self.0.hosted();
+        if let Some(hosted) = &hosted {
+            hosted.check_runs()?;
+        }
         self.start_running(options)?;
-        let outcome = self.main_loop();
+        let outcome = hosted.map_or_else(|| self.main_loop(), |hosted| hosted.run(self));
+        self.finish_run(outcome)
+    }
+
+    /// Ends a run whose turns are over, and returns its outcome.
+    pub(crate) fn finish_run(&self, outcome: Result<()>) -> Result<()> {
         if outcome.is_err() {
             self.crash();
         }
@@ -258,10 +267,13 @@ impl Reactor {
         let number = run.state.get().number + 1;
         run.state.set(RunState { stage: Stage::Starting, number, ..RunState::default() });
         self.fire("startup");
+        // The host loop begins to make turns.
+        self.0.work_changed();
         Ok(())
     }
 
-    fn main_loop(&self) -> Result<()> {
+    /// Makes turns until the run ends.
+    pub(crate) fn main_loop(&self) -> Result<()> {
         let run = self.feature::<Run>();
         loop {
             match catch(|| self.turns(&run)) {

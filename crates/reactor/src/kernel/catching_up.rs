@@ -31,12 +31,14 @@ impl Kernel {
 }
 
 impl Reactor {
-    /// Handles the events that have arrived, and polls the tasks that they woke.
+    /// Handles the events that have arrived, and polls the tasks that they woke. Returns false if the budget of the turn
+    /// is used up, and there may be more events.
     ///
     /// # Errors
     /// The errors of [`wait`](Reactor::wait).
     #[cold]
-    pub(super) fn catch_up(&self) -> Result<()> {
+    pub(super) fn catch_up(&self) -> Result<bool> {
+        let end = self.0.part_end();
         // Every source can be reported once, and no more: sources that are always ready must not delay the calls.
         let waits = self.0.inbox.borrow().sources.len() / EVENTS_PER_WAIT + 1;
         for _ in 0..waits {
@@ -47,6 +49,10 @@ impl Reactor {
             self.wait(Some(Duration::ZERO))?;
             let count = self.0.inbox.borrow().events.len();
             self.dispatch();
+            self.0.set_part_end(end);
+            if self.0.has_events() || self.0.rest_of_part().is_over(&self.0) {
+                return Ok(false);
+            }
             // A few events say nothing about the rest: some events of a full wait may have been the provider's own.
             if count == 0 {
                 break;
@@ -55,7 +61,7 @@ impl Reactor {
         if self.0.attention.is_asked() {
             self.0.features.each(|hooks| hooks.caught_up(self));
         }
-        Ok(())
+        Ok(true)
     }
 }
 

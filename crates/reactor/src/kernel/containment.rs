@@ -65,10 +65,15 @@ impl Kernel {
 
     /// Counts a panic that belongs to no source. Returns the panic as an error if there were too many since the last
     /// wait.
-    pub(super) fn count_panic(&self, error: Error) -> Result<()> {
+    pub(crate) fn count_panic(&self, error: Error) -> Result<()> {
         let count = self.guard.repeated.get() + 1;
         self.guard.repeated.set(count % PANICS_MOST);
         if count < PANICS_MOST { Ok(()) } else { Err(error) }
+    }
+
+    /// Returns whether there were panics since the last wait.
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.guard.repeated.get() > 0
     }
 
     /// Clears the count of panics, because a wait has succeeded.

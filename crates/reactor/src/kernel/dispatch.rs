@@ -10,7 +10,8 @@ use super::scratch::Scratch;
 impl Reactor {
     /// Handles the events that [`wait`](Reactor::wait) collected: the third part of a turn.
     ///
-    /// Drops an event whose source was closed by an earlier callback of the same batch, because its key is stale.
+    /// Leaves the rest of the events to the next call when the [budget](Reactor::set_budget) is used up. Drops an event
+    /// whose source was closed by an earlier callback of the same batch, because its key is stale.
     ///
     /// While a [`DetachedWait`](super::DetachedWait) owns the provider, the events stay queued for the next call.
     ///
@@ -37,6 +38,7 @@ impl Reactor {
         self.0.attention.set_asleep(false);
         // The receive buffer is taken out for this dispatch, because a callback that runs the loop through `iterate`
         // needs another buffer.
+        self.0.begin_part();
         let mut scratch = self.0.scratch.take().unwrap_or_else(Scratch::new);
         let bytes = scratch.bytes();
         let mut current = Key::from_u64(u64::MAX);
@@ -51,15 +53,19 @@ impl Reactor {
     #[inline(always)]
     fn dispatch_queued(&self, current: &mut Key, bytes: &mut [u8]) {
         let count = self.0.inbox.borrow().events.len();
+        let share = self.0.rest_of_part();
         // The events are taken one by one: if a callback runs the loop, that inner loop dispatches the remaining ones.
         // No event may be lost, because an edge-triggered provider reports each event only once.
-        for _ in 0..count {
+        for _ in 0..count.min(share.calls) {
             // The borrow ends before the source is called.
             let next = self.0.inbox.borrow_mut().next();
             match next {
                 Next::Event(event, source) => {
                     *current = event.key;
                     source.ready(self, event.key, event.ready, bytes);
+                    if share.is_over(&self.0) {
+                        return;
+                    }
                 }
                 Next::Stale => {}
                 Next::None => return,

@@ -3,11 +3,11 @@
 //!
 //! A host loop watches [`Reactor::host_handle`] for readability and wakes at the deadline that [`Reactor::prepare`]
 //! returned. While the host sleeps, the deadline hook reports work that was added. After each wake-up the host calls
-//! `wait(Some(Duration::ZERO))`, `dispatch`, and then `prepare`, before it sleeps again.
+//! `wait(Some(Duration::ZERO))`, `dispatch`, and then `prepare`, before it sleeps again. `hosting/` does this for adapters.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use ropewalk_proto::Moment;
@@ -26,8 +26,31 @@ pub(crate) struct DeadlineHook {
     hook: RefCell<Option<Hook>>,
 }
 
+/// What the loop asks and tells the [`Guest`](crate::hosting::Guest) of its reactor.
+pub(crate) trait Hosted {
+    /// Notes that work was added while the host may sleep.
+    fn work_changed(&self);
+
+    /// Makes a turn in the host's loop. Returns `None` if the adapter cannot run that loop.
+    fn iterate(&self, reactor: &Reactor, delay: Option<Duration>) -> Option<Result<()>>;
+
+    /// Runs the host's loop until the run ends.
+    fn run(&self, reactor: &Reactor) -> Result<()>;
+
+    /// # Errors
+    /// [`Error::Hosted`] if the adapter cannot run the host's loop.
+    fn check_runs(&self) -> Result<()>;
+}
+
 /// The place to which a [`DetachedWait`] returns its provider.
-type Home = Arc<Mutex<Option<Returned>>>;
+type Home = Arc<Place>;
+
+#[derive(Default)]
+struct Place {
+    returned: Mutex<Option<Returned>>,
+    /// Notified when a provider has been returned.
+    came_back: Condvar,
+}
 
 /// The provider, and the events of waits that failed.
 type Returned = (Box<dyn EventProvider>, Events);
@@ -36,6 +59,8 @@ type Returned = (Box<dyn EventProvider>, Events);
 #[derive(Default)]
 pub(crate) struct Detached {
     home: Home,
+    /// Whether the thread that waits returns the provider as soon as it is woken.
+    returns_when_woken: Cell<bool>,
     /// Calls to make as soon as the provider is back.
     postponed: RefCell<Vec<Postponed>>,
     /// Events that were not dispatched yet when the provider was detached. They are kept because an edge-triggered
@@ -47,7 +72,7 @@ type Postponed = Box<dyn FnOnce(&Kernel, &mut dyn EventProvider)>;
 
 impl Detached {
     pub(super) fn take_back(&self, kernel: &Kernel) -> Option<Box<dyn EventProvider>> {
-        let (mut provider, mut undelivered) = self.home.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let (mut provider, mut undelivered) = self.returned(kernel)?;
         for tell in self.postponed.take() {
             tell(kernel, &mut *provider);
         }
@@ -55,6 +80,18 @@ impl Detached {
         events.append(&mut undelivered);
         self.events.set(events);
         Some(provider)
+    }
+
+    /// Takes what the wait has returned. Wakes the wait first if the thread returns the provider then.
+    fn returned(&self, kernel: &Kernel) -> Option<Returned> {
+        let mut place = self.home.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.is_none() && self.returns_when_woken.get() && !kernel.is_forked() {
+            kernel.calls.wake();
+            while place.is_none() {
+                place = self.home.came_back.wait(place).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        place.take()
     }
 
     pub(super) fn take_events(&self) -> Events {
@@ -81,7 +118,30 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn host_handle(&self) -> Option<RawWaitable> {
-        self.0.provider("host_handle", EventProvider::host_handle).ok().flatten()
+        let handle = self.0.provider("host_handle", EventProvider::host_handle).ok().flatten();
+        self.0.is_watched.set(handle.is_some());
+        handle
+    }
+
+    /// Ends the effect of [`host_handle`](Reactor::host_handle): no host loop watches the handle any more.
+    ///
+    /// A watched reactor costs more system calls. A reactor that a host loop has let go can be run, or watched again.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// if reactor.host_handle().is_some() {
+    ///     println!("{} can be a guest", reactor.name());
+    /// }
+    /// reactor.release_host_handle(); // this was only a question
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn release_host_handle(&self) {
+        if self.0.is_watched.replace(false) {
+            // If the provider is away, its thread uses no handle.
+            let _ = self.0.provider("release_host_handle", EventProvider::release_host_handle);
+        }
     }
 
     /// Returns the time at which the next delayed call is due.
@@ -151,7 +211,16 @@ impl Reactor {
         self.0.attention.set_asleep(true);
         // If a callback detaches the wait, later events of the turn may still be queued.
         self.0.detached.events.set(self.0.inbox.borrow_mut().events.take_rest());
+        self.0.detached.returns_when_woken.set(false);
         Ok(DetachedWait { provider, collected: Events::new(), home: self.0.detached.home.clone() })
+    }
+
+    /// Detaches the wait for a thread that returns the provider as soon as it is woken. Whoever needs the provider
+    /// meanwhile wakes that thread, and waits until the provider is back.
+    pub(crate) fn lend_wait(&self) -> Result<DetachedWait> {
+        let wait = self.detach_wait()?;
+        self.0.detached.returns_when_woken.set(true);
+        Ok(wait)
     }
 
     /// Handles the events that a [`DetachedWait`] collected, as [`dispatch`](Reactor::dispatch) does.
@@ -185,7 +254,10 @@ impl Kernel {
 
     #[cold]
     fn interrupt_sleep(&self) {
-        if self.is_away() {
+        if let Some(hosted) = self.hosted() {
+            hosted.work_changed();
+        }
+        if !self.detached.returns_when_woken.get() && self.is_away() {
             self.calls.wake();
         }
         let hook = self.deadline_hook.hook.borrow().clone();
@@ -193,6 +265,45 @@ impl Kernel {
             let _entered = self.enter();
             hook();
         }
+    }
+
+    /// Sets the guest of this reactor, which has none.
+    pub(crate) fn set_hosted(&self, hosted: Weak<dyn Hosted>) {
+        *self.hosted.borrow_mut() = Some(hosted);
+        self.host_may_sleep();
+    }
+
+    /// Notes that the host may sleep, so that it is told of work which is added from now on.
+    pub(crate) fn host_may_sleep(&self) {
+        self.attention.set_asleep(true);
+    }
+
+    pub(crate) fn unset_hosted(&self) {
+        *self.hosted.borrow_mut() = None;
+    }
+
+    /// Returns the guest of this reactor.
+    #[inline]
+    pub(crate) fn hosted(&self) -> Option<Rc<dyn Hosted>> {
+        self.hosted.borrow().as_ref()?.upgrade()
+    }
+
+    /// Takes the provider back from the thread that waits for a guest, which would otherwise wait for ever.
+    pub(super) fn end_lent_wait(&self) {
+        if self.detached.returns_when_woken.get() {
+            drop(self.provider_slot());
+        }
+    }
+
+    /// Returns whether a host loop watches the provider's handle.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched.get()
+    }
+
+    /// Returns whether a thread waits now, without taking the provider back from it.
+    pub(crate) fn is_lent(&self) -> bool {
+        let is_home = self.provider.borrow().is_some();
+        !is_home && self.detached.home.returned.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }
 
@@ -235,13 +346,21 @@ impl DetachedWait {
         }
         Ok(std::mem::take(&mut self.collected))
     }
+
+    /// Waits as [`wait`](DetachedWait::wait) does, and keeps the events, which are dispatched when the provider is back.
+    pub(crate) fn wait_and_keep(&mut self, timeout: Option<Duration>) -> Result<()> {
+        let events = self.wait(timeout)?;
+        self.collected = events;
+        Ok(())
+    }
 }
 
 impl Drop for DetachedWait {
     fn drop(&mut self) {
         let collected = std::mem::take(&mut self.collected);
         let returned = self.provider.take().map(|provider| (provider, collected));
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = returned;
+        *self.home.returned.lock().unwrap_or_else(PoisonError::into_inner) = returned;
+        self.home.came_back.notify_one();
     }
 }
 

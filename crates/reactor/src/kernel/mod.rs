@@ -6,6 +6,7 @@
 //! Nothing in [`Kernel`] stays borrowed while user code runs: a callback may use any method of any object.
 
 mod attention;
+mod budget;
 mod call;
 mod callback_span;
 mod catching_up;
@@ -39,6 +40,7 @@ use ropewalk_proto::{Key, Moment, TimerQueue};
 use ropewalk_sys::{Capabilities, Clock, EventProvider, Names};
 
 pub(crate) use attention::Attention;
+pub use budget::Budget;
 pub(crate) use call::{Call, Internal, SendCall};
 pub use choose::{ReactorInfo, reactors};
 pub use current::EnterGuard;
@@ -46,10 +48,12 @@ pub(crate) use feature::{Feature, Hooks, Order};
 pub use guard::{Callback, CallbackKind, PanicPolicy};
 pub(crate) use guard::{Label, Running, name_of};
 pub use host::DetachedWait;
+pub(crate) use host::Hosted;
 pub(crate) use panic_log::drop_logged;
 pub(crate) use source::Source;
 pub use weak::WeakReactor;
 
+use budget::Allowance;
 use feature::Features;
 use guard::Guard;
 use inbox::Inbox;
@@ -92,6 +96,9 @@ pub(crate) struct Kernel {
     /// `None` if the operating system looks names up.
     names: Option<Names>,
     detached: host::Detached,
+    /// Whether a host loop watches the provider's handle.
+    is_watched: Cell<bool>,
+    hosted: RefCell<Option<Weak<dyn Hosted>>>,
     /// The value of `ropewalk_sys::forks` when the provider's descriptors were opened.
     forks: Cell<u64>,
 
@@ -107,8 +114,11 @@ pub(crate) struct Kernel {
     pub(crate) timers: RefCell<TimerQueue<Box<dyn Call>>>,
     /// The time at which the present turn began to run due calls.
     turn_now: Cell<Moment>,
-    /// A time shortly before the last wait began. Events that arrived before it have been handled.
+    /// A time shortly before the last wait began.
+    waited: Cell<Moment>,
+    /// Events that arrived before this time have been handled.
     looked: Cell<Moment>,
+    allowance: Allowance,
     calls: Arc<ThreadCalls>,
     /// The calls from other threads that this turn makes.
     batch: RefCell<VecDeque<Box<dyn SendCall>>>,
@@ -141,11 +151,15 @@ impl Reactor {
             name: provider.name(),
             capabilities: Capabilities::of(&mut *provider),
             turn_now: Cell::new(clock()),
+            waited: Cell::default(),
             looked: Cell::default(),
+            allowance: Allowance::default(),
             clock,
             names: provider.names(),
             provider: RefCell::new(Some(provider)),
             detached: host::Detached::default(),
+            is_watched: Cell::default(),
+            hosted: RefCell::default(),
             forks: Cell::new(ropewalk_sys::forks()),
             inbox: RefCell::default(),
             unsettled: RefCell::default(),
@@ -226,6 +240,7 @@ impl Kernel {
 impl Drop for Kernel {
     /// Breaks cycles, so that handles which outlive the reactor do not keep its protocols alive.
     fn drop(&mut self) {
+        self.end_lent_wait();
         for call in self.calls.close().into_iter().chain(self.batch.take()) {
             drop_logged(call.name(), call);
         }

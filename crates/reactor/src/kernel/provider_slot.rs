@@ -199,6 +199,10 @@ impl Kernel {
     /// Reopens the provider if this process inherited it in a fork.
     pub(crate) fn reopen_if_forked(&self) -> Result<()> {
         if self.is_forked() {
+            // The thread that waits, or the host loop, has stayed in the parent.
+            if self.hosted().is_some() {
+                return Err(Error::Forked);
+            }
             let reopened = self.provider("reopen_after_fork", EventProvider::reopen_after_fork)?;
             reopened.map_err(Error::io("cannot reopen the event provider after a fork"))?;
             self.forks.set(ropewalk_sys::forks());

@@ -1,7 +1,7 @@
 //! A turn of the loop: prepare, wait, dispatch.
 //!
 //! ```text
-//!  prepare:  calls from other threads that were queued when `prepare` began, up to a limit
+//!  prepare:  calls from other threads that were queued when `prepare` began
 //!          delayed calls that are due: by deadline, then in the order of scheduling. Calls added meanwhile wait.
 //!              If one of them is late, the events that have arrived come first (`catching_up`)
 //!          hooks, in their order: tasks, signals, a requested stop (see `interfaces::order`)
@@ -10,7 +10,7 @@
 //!  dispatch: events, in the provider's order
 //! ```
 //!
-//! This order is that of Twisted's `ReactorBase.runUntilCurrent` and `mainLoop`.
+//! The budget limits each of them (`budget`). This order is that of Twisted's `ReactorBase.runUntilCurrent` and `mainLoop`.
 
 use std::io;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use ropewalk_proto::panics::catch;
 use ropewalk_proto::{Mark, Moment};
 use ropewalk_sys::EventProvider;
 
+use super::budget::Share;
 use super::catching_up::PUNCTUAL;
 use super::{CallbackKind, Kernel, Reactor};
 use crate::error::{Error, Result};
@@ -26,10 +27,6 @@ use crate::error::{Error, Result};
 /// The maximum number of passes in which a turn settles connections. Connections that are still unsettled wait for the
 /// next turn.
 const SETTLE_PASSES: usize = 4;
-
-/// The maximum number of calls from other threads in a turn. Threads can queue calls faster than the loop makes them, and
-/// timers and connections must not wait for all of them.
-const THREAD_CALLS_PER_TURN: usize = 2048;
 
 impl Reactor {
     /// Runs due work, and returns how long the loop may sleep: the first part of a turn, for a host loop.
@@ -59,6 +56,7 @@ impl Reactor {
         let _entered = self.0.enter();
         self.0.attention.set_asleep(false);
         self.0.turns_again.set(false);
+        self.0.begin_part();
         self.run_thread_calls();
         self.run_due_calls()?;
         // If this turn runs in a callback, the hook that made that callback may have more work to do.
@@ -67,10 +65,24 @@ impl Reactor {
         }
         self.settle_all();
         self.0.attention.set_asleep(true);
+        if self.0.is_watched.get() {
+            self.submit()?;
+        }
         Ok(self.0.sleep_limit())
     }
 
+    /// Makes the requests that the provider has collected.
+    fn submit(&self) -> Result<()> {
+        // A callback may have detached the wait, which makes the requests itself.
+        match self.0.provider("submit", EventProvider::submit) {
+            Ok(submitted) => submitted.map_err(Error::io("cannot submit requests to the system")),
+            Err(_away) => Ok(()),
+        }
+    }
+
     /// Waits for events for at most `timeout`, and collects them: the second part of a turn. `None` sets no limit.
+    ///
+    /// Returns at once if `dispatch` has left events, because the [budget](Reactor::set_budget) of a turn was used up.
     ///
     /// ```
     /// use std::time::Duration;
@@ -90,6 +102,12 @@ impl Reactor {
     /// [`Error::Io`] when the operating system cannot wait at all. [`Error::Panicked`] when the provider panics in three
     /// waits in a row. [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) owns the provider.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
+        // A provider that comes back from a wait in another thread brings its events.
+        self.0.check_present()?;
+        // The provider would report them again.
+        if self.0.has_events() {
+            return Ok(());
+        }
         // The inbox is not borrowed while the provider waits.
         let mut collected = self.0.inbox.borrow_mut().events.take_buffer();
         let waited = self.0.provider("wait", |provider| provider.wait(timeout, &mut collected));
@@ -105,6 +123,9 @@ impl Reactor {
 
     /// Makes one turn: runs due work, then waits for events for at most `delay`, and handles them. `None` waits until an
     /// event or a deadline comes.
+    ///
+    /// Runs the host's loop if the adapter of a [guest](crate::hosting) can do so. The host then handles its own events
+    /// meanwhile.
     ///
     /// Due work runs before the wait, so its effects do not end the wait. A program that calls `iterate` until some due
     /// work has run must therefore give a `delay`. Without a `delay`, its last call of `iterate` may wait forever.
@@ -128,6 +149,12 @@ impl Reactor {
     /// # Errors
     /// The errors of [`prepare`](Reactor::prepare) and [`wait`](Reactor::wait).
     pub fn iterate(&self, delay: Option<Duration>) -> Result<()> {
+        if let Some(hosted) = self.0.hosted() {
+            if let Some(outcome) = hosted.iterate(self, delay) {
+                self.resume_panic();
+                return outcome;
+            }
+        }
         let limit = self.prepare()?;
         self.resume_panic();
         let timeout = match (limit, delay) {
@@ -176,29 +203,32 @@ impl Reactor {
         self.0.check_usable()?;
         let _entered = self.0.enter();
         self.settle_all();
-        // A callback may have detached the wait, which makes the requests itself.
-        match self.0.provider("submit", EventProvider::submit) {
-            Ok(submitted) => submitted.map_err(Error::io("cannot submit requests to the system")),
-            Err(_away) => Ok(()),
-        }
+        self.submit()
     }
 
     fn run_thread_calls(&self) {
         let count = {
             let mut batch = self.0.batch.borrow_mut();
-            // If this turn runs in a call of the batch, the batch still has calls.
-            let room = THREAD_CALLS_PER_TURN.saturating_sub(batch.len());
+            if batch.is_empty() && !self.0.calls.are_waiting() {
+                return;
+            }
+            // If this turn runs in a call of the batch, or after one that used up its budget, the batch has calls.
+            let room = self.0.rest_of_part().calls.saturating_sub(batch.len());
             if room > 0 && self.0.calls.are_waiting() {
                 self.0.calls.move_to(&mut batch, room);
             }
             batch.len()
         };
+        let share = self.0.half_of_part();
         // The calls are taken one by one: if a call runs the loop, that inner loop makes the remaining calls.
-        for _ in 0..count {
+        for _ in 0..count.min(share.calls) {
             let next = self.0.batch.borrow_mut().pop_front();
             let Some(call) = next else { break };
             let name = call.name();
             let _ = self.0.guard(CallbackKind::ThreadCall, name, || call.call(self));
+            if share.is_over(&self.0) {
+                break;
+            }
         }
     }
 
@@ -209,24 +239,29 @@ impl Reactor {
         let now = self.0.now();
         self.0.turn_now.set(now);
         let mark = self.0.timers.borrow().mark();
+        let mut share = self.0.half_of_part();
+        if !self.0.has_events() {
+            self.0.looked.set(self.0.waited.get());
+        }
         let looked = self.0.looked.get();
         if now.since(looked) > PUNCTUAL {
-            self.make_calls(looked, mark);
-            if self.0.is_late(now) {
-                self.catch_up()?;
+            self.make_calls(looked, mark, &mut share);
+            if self.0.is_late(now) && !self.catch_up()? {
+                return Ok(());
             }
         }
-        self.make_calls(now, mark);
+        self.make_calls(now, mark, &mut share);
         Ok(())
     }
 
     /// Makes the calls that are due at `now` and were scheduled before `mark`.
-    fn make_calls(&self, now: Moment, mark: Mark) {
-        loop {
+    fn make_calls(&self, now: Moment, mark: Mark, share: &mut Share) {
+        while share.calls > 0 {
             let due = self.0.timers.borrow_mut().pop_due(now, mark);
             let Some((_, call)) = due else { break };
             let name = call.name();
             let _ = self.0.guard(CallbackKind::DelayedCall, name, || call.call(self));
+            share.calls = if share.is_over(&self.0) { 0 } else { share.calls - 1 };
         }
     }
 
@@ -262,8 +297,13 @@ impl Reactor {
 }
 
 impl Kernel {
+    /// Returns whether events were collected and not yet dispatched.
+    pub(super) fn has_events(&self) -> bool {
+        !self.inbox.borrow().events.is_empty()
+    }
+
     /// Returns an error if the provider is away, or belongs to the parent process.
-    fn check_usable(&self) -> Result<()> {
+    pub(crate) fn check_usable(&self) -> Result<()> {
         if self.is_forked() { Err(Error::Forked) } else { self.check_present() }
     }
 
@@ -277,13 +317,17 @@ impl Kernel {
     }
 
     fn sleep_limit(&self) -> Option<Duration> {
+        // The budget may have left events of this turn. If this loop runs in a callback, later events of the outer turn
+        // may be queued as well.
+        if self.has_events() {
+            return Some(Duration::ZERO);
+        }
         // Tasks run before settling, and settling may have woken a task.
         let has_calls = self.calls.are_waiting() || !self.batch.borrow().is_empty();
         let has_work =
             has_calls || !self.unsettled.borrow().is_empty() || self.attention.is_asked() || self.turns_again.get();
-        // If this loop runs in a callback, later events of the outer turn may still be queued.
-        if has_work || !self.inbox.borrow().events.is_empty() {
-            self.looked.set(self.turn_now.get().max(self.looked.get()));
+        if has_work {
+            self.waited.set(self.turn_now.get().max(self.waited.get()));
             return Some(Duration::ZERO);
         }
         if self.timers.borrow().is_empty() {
@@ -291,7 +335,7 @@ impl Kernel {
         }
         let deadline = self.timers.borrow_mut().next_deadline()?;
         let now = self.now();
-        self.looked.set(now);
+        self.waited.set(now);
         Some(deadline - now)
     }
 }

@@ -105,10 +105,17 @@ impl Executor {
     fn run(&self, kernel: &Rc<Kernel>) {
         // The tasks are taken one by one: if a task runs the loop, the tasks behind it are polled within that nested
         // loop.
-        for _ in 0..self.begin_batch() {
+        let share = kernel.rest_of_part();
+        for _ in 0..self.begin_batch().min(share.calls) {
             let next = self.batch.borrow_mut().pop_front();
             let Some(waker) = next else { return };
             self.poll(kernel, &waker);
+            if share.is_over(kernel) {
+                break;
+            }
+        }
+        if !self.batch.borrow().is_empty() {
+            self.ready.attention.ask();
         }
     }
 

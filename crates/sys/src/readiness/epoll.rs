@@ -132,6 +132,11 @@ impl Selector for Epoll {
         }
         Some(self.epoll.as_raw_fd())
     }
+
+    fn release_host_fd(&mut self) {
+        // Closing the alarm ends its registration.
+        self.host_alarm = None;
+    }
 }
 
 impl Epoll {

@@ -298,6 +298,13 @@ impl<S: Selector> EventProvider for Readiness<S> {
         Some(handle)
     }
 
+    /// Connections that were opened before this call stay level-triggered.
+    fn release_host_handle(&mut self) {
+        self.bell.unwatch();
+        self.trigger = if S::EDGES { Trigger::Edge } else { Trigger::Level };
+        self.selector.release_host_fd();
+    }
+
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         self.bell.reopen_after_fork()?;
         self.sources.iter().for_each(|(_, source)| source.claim_file());

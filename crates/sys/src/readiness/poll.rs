@@ -73,6 +73,8 @@ impl Selector for Poll {
     fn host_fd(&mut self) -> Option<RawFd> {
         None
     }
+
+    fn release_host_fd(&mut self) {}
 }
 
 impl Poll {

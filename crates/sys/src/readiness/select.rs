@@ -117,6 +117,8 @@ impl Selector for Select {
     fn host_fd(&mut self) -> Option<RawFd> {
         None
     }
+
+    fn release_host_fd(&mut self) {}
 }
 
 impl Select {

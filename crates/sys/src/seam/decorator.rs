@@ -127,6 +127,7 @@ decorator! {
         fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
         fn submit(&mut self) -> io::Result<()>;
         fn host_handle(&mut self) -> Option<RawWaitable>;
+        fn release_host_handle(&mut self);
         fn reopen_after_fork(&mut self) -> io::Result<()>;
         fn streams(&mut self) -> Option<&mut dyn Streams>;
         fn sockets(&mut self) -> Option<&mut dyn Sockets>;

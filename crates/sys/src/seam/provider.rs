@@ -101,6 +101,8 @@ pub trait EventProvider: StreamCalls + Send {
     /// Makes the requests that the provider has collected for its next wait, without waiting: bytes that
     /// [`Streams::send`] took leave now. Reports nothing.
     ///
+    /// Call this at the end of each turn while a host loop waits for the [`host_handle`](EventProvider::host_handle).
+    ///
     /// # Errors
     /// The error that the next wait would return.
     fn submit(&mut self) -> io::Result<()> {
@@ -109,10 +111,15 @@ pub trait EventProvider: StreamCalls + Send {
 
     /// Returns a handle that a host loop can wait for: it is readable when `wait` would report something.
     ///
-    /// A provider that collects requests for its next wait stops collecting when this is called.
+    /// From this call on, a provider collects requests only between a `wait` and the next `submit`. Outside of such a
+    /// turn it makes each request at once, because no wait may follow.
     fn host_handle(&mut self) -> Option<RawWaitable> {
         None
     }
+
+    /// Ends the effect of [`host_handle`](EventProvider::host_handle), because no host loop waits any more. The handle
+    /// is no longer valid.
+    fn release_host_handle(&mut self) {}
 
     /// Replaces the objects that parent and child must not share, such as an epoll descriptor. The child calls this
     /// method after fork(2). Keys and wakers stay valid.

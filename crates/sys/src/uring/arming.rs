@@ -11,9 +11,9 @@ use super::buffers::{Buffers, GROUP};
 use super::operation::{UnderWay, Verbs};
 use super::ring::{Ring, Setup};
 use super::slot::{Connection, Resource};
-use super::{Uring, token};
+use super::{PASSES, Uring, token};
 use crate::io_handle::RawWaitable;
-use crate::seam::{Events, Interest};
+use crate::seam::Interest;
 
 impl Uring {
     /// Begins the operations that a source wants and does not have.
@@ -132,14 +132,17 @@ impl Uring {
         self.cancel_unwanted();
         self.poll_bell();
         self.rearm_due();
-        self.enter(None)?;
-        if self.rearm_due() || self.rung { self.post_nop() } else { Ok(()) }
-    }
-
-    /// Submits everything at the end of a wait for a host loop. If events were reported, the descriptor stays readable:
-    /// the owners may leave data unread, and reported watches are polled again only by the next wait.
-    pub(super) fn finish_for_host(&mut self, events: &Events) -> io::Result<()> {
-        if events.is_empty() { self.submit_everything() } else { self.post_nop() }
+        for _ in 0..PASSES {
+            self.enter(None)?;
+            // An operation that was cancelled has ended in this call, and another one takes its place.
+            if self.rearm_due() || self.rung {
+                break;
+            }
+            if !self.ring.is_behind() {
+                return Ok(());
+            }
+        }
+        self.post_nop()
     }
 
     /// Leaves a completion in the queue, which makes the ring readable.

@@ -98,13 +98,22 @@ pub(crate) struct Uring {
     rung: bool,
     /// Whether a receive ended because the ring had no buffer.
     ran_dry: bool,
-    /// Whether a host loop watches the ring. If so, everything must be submitted before the host loop sleeps.
-    has_host: bool,
+    host: Host,
     /// Whether the provider is being dropped. If so, no operation may be armed.
     ending: bool,
     files: SystemFiles,
     children: Children,
     began: Instant,
+}
+
+/// Whether a host loop watches the ring. If so, everything must be submitted before the host loop sleeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Host {
+    None,
+    /// The host loop may sleep, so each request is submitted when it is made.
+    MaySleep,
+    /// The turn is not over, so requests are collected until `submit`.
+    WaitsForSubmit,
 }
 
 impl Uring {
@@ -136,7 +145,7 @@ impl Uring {
             bell_is_polled: false,
             rung: false,
             ran_dry: false,
-            has_host: false,
+            host: Host::None,
             ending: false,
             files: SystemFiles,
             children: Children::default(),
@@ -193,9 +202,9 @@ impl Uring {
         }
     }
 
-    /// Submits everything while a host loop sleeps on the ring, because no wait follows that would submit it.
+    /// Submits everything while a host loop may sleep on the ring, because no wait follows that would submit it.
     fn submit_for_host(&mut self) -> io::Result<()> {
-        if self.has_host { self.submit_everything() } else { Ok(()) }
+        if self.host == Host::MaySleep { self.submit_everything() } else { Ok(()) }
     }
 
     /// Collects the events to report, and arms operations.
@@ -288,13 +297,18 @@ impl EventProvider for Uring {
         let outcome = self.wait_for_events(timeout, events);
         self.bell.wake_up();
         self.rung = false;
-        outcome?;
-        if self.has_host { self.finish_for_host(events) } else { Ok(()) }
+        if self.host != Host::None {
+            self.host = Host::WaitsForSubmit;
+        }
+        outcome
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        // With a host, every request is submitted when it is made.
-        if self.batch.is_empty() || self.has_host { Ok(()) } else { self.enter(None).map(drop) }
+        if self.host != Host::None {
+            self.host = Host::MaySleep;
+            return self.submit_everything();
+        }
+        if self.batch.is_empty() { Ok(()) } else { self.enter(None).map(drop) }
     }
 
     fn host_handle(&mut self) -> Option<RawWaitable> {
@@ -303,10 +317,17 @@ impl EventProvider for Uring {
         }
         self.downgrade_ring().ok()?;
         self.bell.watch();
-        self.has_host = true;
+        self.host = Host::MaySleep;
         let host_copy = self.host_fd().ok()?;
         self.submit_everything().ok()?;
         Some(host_copy)
+    }
+
+    /// The ring stays without DEFER_TASKRUN, because operations in flight would be lost with it.
+    fn release_host_handle(&mut self) {
+        self.bell.unwatch();
+        self.host = Host::None;
+        self.host_copy = None;
     }
 
     fn reopen_after_fork(&mut self) -> io::Result<()> {

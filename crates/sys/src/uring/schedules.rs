@@ -80,6 +80,8 @@ impl World {
             9 => self.kept.clear(),
             10 => self.change_pace(index),
             11 if self.random.below(20) == 0 => drop(self.provider.host_handle().unwrap()),
+            12 if self.random.below(20) == 0 => self.provider.release_host_handle(),
+            13 if self.random.below(10) == 0 => self.provider.submit().unwrap(),
             11..15 => self.send(index),
             15..23 => self.peer_sends(index),
             23..26 => self.peer_receives(index),

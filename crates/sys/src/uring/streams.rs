@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use ropewalk_proto::{Address, Key, Outbox};
 
-use super::Uring;
 use super::arming::spill;
 use super::batch::SMALL;
 use super::slot::{End, Resource, Slot, errno};
+use super::{Host, Uring};
 use crate::io_handle::OwnedSocket;
 use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Released, Sent, Streams};
 use crate::socket::table::{HasSocket, not_a_connection, not_a_socket, stale};
@@ -115,7 +115,7 @@ impl Streams for Uring {
         let fd = connection.fd.as_raw_fd();
         if outbox.len() <= SMALL && self.batch.add(key, fd, &mut connection.batched, outbox) {
             connection.awaits_write = false;
-            if self.batch.is_full() || self.has_host {
+            if self.batch.is_full() || self.host == Host::MaySleep {
                 self.enter(None)?;
                 self.submit_for_host()?;
             }

@@ -66,6 +66,13 @@ impl Bell {
         }
     }
 
+    /// Ends the effect of `watch`.
+    pub(crate) fn unwatch(&self) {
+        self.watched.store(false, Ordering::Relaxed);
+        // A ring that has come stays until the next wait.
+        let _ = self.state.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// Replaces the channel in the child after fork(2), so that a ring does not wake the parent.
     pub(crate) fn reopen_after_fork(&self) -> io::Result<()> {
         self.channel.replace()
@@ -123,5 +130,10 @@ mod tests {
         bell.wake();
         bell.wake();
         assert_eq!(bell.channel.drain(), 1);
+        bell.wake_up();
+        bell.unwatch();
+        bell.wake();
+        assert_eq!(bell.channel.drain(), 0, "the next wait finds the ring without a system call");
+        assert!(!bell.fall_asleep());
     }
 }

@@ -69,6 +69,8 @@ impl<'a> World<'a> {
             0 => self.peer_ends(index),
             1 => self.peer_is_urgent(index),
             2 if self.random.below(30) == 0 => drop(self.bench.provider.host_handle()),
+            3 if self.random.below(30) == 0 => self.bench.provider.release_host_handle(),
+            4 if self.random.below(10) == 0 => self.bench.provider.submit().unwrap(),
             2..7 => self.set_reading(index, !self.links[index].reads),
             7..12 => self.send(index),
             12..20 => self.peer_sends(index),

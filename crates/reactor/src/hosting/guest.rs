@@ -1,0 +1,516 @@
+//! A reactor inside a host loop, as its adapter sees it.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use ropewalk_proto::Moment;
+use ropewalk_proto::panics::catch;
+use ropewalk_sys::RawWaitable;
+
+use super::Host;
+use super::helper::Helper;
+use crate::error::{Error, Result};
+use crate::kernel::{Budget, Hosted, Reactor, WeakReactor};
+
+type Hook = Rc<dyn Fn()>;
+
+/// A reactor inside a host loop. The loop's adapter makes the turns by this handle.
+///
+/// A reactor is one guest at most. Clones refer to the same guest, and the reactor is free again when the last clone is
+/// dropped. A guest does not keep its reactor alive: without it, the methods do nothing. All methods may be called from
+/// any callback. See [`hosting`](crate::hosting) for an adapter.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::hosting::Guest;
+/// use ropewalk::{Budget, Error, Reactor, RunOptions};
+///
+/// let reactor = Reactor::new()?;
+/// let guest = Guest::new(&reactor)?;
+/// assert!(matches!(Guest::new(&reactor), Err(Error::Hosted)));
+/// reactor.start_running(RunOptions::default().without_signal_handlers())?;
+/// reactor.call_later(Duration::from_millis(1), |reactor| reactor.stop().expect("it runs"));
+/// while reactor.is_started() {
+///     std::thread::sleep(guest.timeout().unwrap_or(Duration::from_millis(1))); // a host loop sleeps otherwise
+///     guest.turn(Budget::of(Duration::from_millis(4)));
+/// }
+/// guest.finish()?;
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Guest(Rc<Inner>);
+
+/// When the next turn is due.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::hosting::{Guest, Next};
+/// use ropewalk::{Budget, Reactor, RunOptions};
+///
+/// let reactor = Reactor::new()?;
+/// let guest = Guest::new(&reactor)?;
+/// assert_eq!(guest.next(), Next::Never); // it does not run
+/// reactor.start_running(RunOptions::default().without_signal_handlers())?;
+/// assert_eq!(guest.next(), Next::Now);
+/// guest.turn(Budget::default());
+/// assert_eq!(guest.next(), Next::Never); // but for events
+/// let call = reactor.call_later(Duration::from_secs(60), |_| ());
+/// guest.turn(Budget::default());
+/// assert_eq!(Some(guest.next()), call.get_time().map(Next::At));
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A turn is due now.
+    Now,
+    /// A turn is due at this time, or when an event comes.
+    At(Moment),
+    /// A turn is due when an event comes.
+    Never,
+}
+
+struct Inner {
+    itself: Weak<Inner>,
+    reactor: WeakReactor,
+    /// Whether a turn is due, whatever the deadline is.
+    is_due: Cell<bool>,
+    /// The number of turns that are being made, each in a callback of the one before.
+    depth: Cell<usize>,
+    handle: OnceCell<Option<RawWaitable>>,
+    /// Whether the thread has waited, or waits, since the last turn.
+    is_lent: Cell<bool>,
+    /// Whether the next turn only handles events, because `iterate` has done the rest.
+    handles_events_only: Cell<bool>,
+    /// Whether the host has not been told yet that the run has ended.
+    runs: Cell<bool>,
+    failure: RefCell<Option<Error>>,
+    host: RefCell<Option<Rc<dyn Host>>>,
+    sooner: RefCell<Option<Hook>>,
+    ended: RefCell<Option<Hook>>,
+    helper: RefCell<Option<Rc<Helper>>>,
+}
+
+impl Guest {
+    /// Makes the reactor a guest.
+    ///
+    /// # Errors
+    /// [`Error::Hosted`] while the reactor has another guest handle. [`Error::ReactorAlreadyRunning`] while it runs its
+    /// own loop. [`Error::Forked`] in a child process that inherited the reactor. [`Error::Waiting`] while a
+    /// [`DetachedWait`](crate::DetachedWait) owns the provider.
+    pub fn new(reactor: &Reactor) -> Result<Guest> {
+        if reactor.0.hosted().is_some() {
+            return Err(Error::Hosted);
+        }
+        if reactor.is_started() {
+            return Err(Error::ReactorAlreadyRunning);
+        }
+        reactor.0.check_usable()?;
+        let inner = Rc::new_cyclic(|itself| Inner {
+            itself: itself.clone(),
+            reactor: reactor.downgrade(),
+            is_due: Cell::default(),
+            depth: Cell::default(),
+            handle: OnceCell::new(),
+            is_lent: Cell::default(),
+            handles_events_only: Cell::default(),
+            runs: Cell::default(),
+            failure: RefCell::default(),
+            host: RefCell::default(),
+            sooner: RefCell::default(),
+            ended: RefCell::default(),
+            helper: RefCell::default(),
+        });
+        let hosted: Weak<Inner> = inner.itself.clone();
+        reactor.0.set_hosted(hosted);
+        Ok(Guest(inner))
+    }
+
+    /// Returns the reactor, unless it has been dropped.
+    pub fn reactor(&self) -> Option<Reactor> {
+        self.0.reactor.upgrade()
+    }
+
+    /// Returns whether the host should make turns: see [`Reactor::is_started`](crate::Reactor::is_started).
+    pub fn is_started(&self) -> bool {
+        self.reactor().is_some_and(|reactor| reactor.is_started())
+    }
+
+    /// Returns the handle that is readable when a turn has events to handle. `None` if the provider has no such handle,
+    /// or waits in a [thread](Guest::wait_in_thread).
+    ///
+    /// The handle stays the same. It is not readable for delayed calls: the host sleeps at most for
+    /// [`timeout`](Guest::timeout).
+    pub fn handle(&self) -> Option<RawWaitable> {
+        let inner = &*self.0;
+        if inner.helper().is_some() {
+            return None;
+        }
+        let reactor = inner.reactor.upgrade()?;
+        *inner.handle.get_or_init(|| reactor.host_handle())
+    }
+
+    /// Lets the provider wait in a thread of its own while the host sleeps. So any provider can be a guest of any host
+    /// that can be woken from another thread.
+    ///
+    /// `wake` must make the host call [`turn`](Guest::turn) soon, usually by posting an event. It is called in any
+    /// thread, and at most once for each turn. The thread also wakes the host when a delayed call is due, so the host
+    /// needs neither [`timeout`](Guest::timeout) nor [`on_sooner`](Guest::on_sooner).
+    ///
+    /// A method that needs the provider has it back from the thread at once.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    /// use ropewalk::hosting::Guest;
+    /// use ropewalk::{Budget, Reactor, RunOptions};
+    ///
+    /// let reactor = Reactor::with("poll")?;
+    /// let guest = Guest::new(&reactor)?;
+    /// let (events, host) = channel();
+    /// guest.wait_in_thread(move || drop(events.send("a turn is due")))?;
+    /// reactor.start_running(RunOptions::default().without_signal_handlers())?;
+    /// reactor.call_later(Duration::from_millis(1), |reactor| reactor.stop().expect("it runs"));
+    /// while reactor.is_started() {
+    ///     let event = host.recv().expect("the guest keeps the sender");
+    ///     assert_eq!(event, "a turn is due");
+    ///     guest.turn(Budget::default());
+    /// }
+    /// guest.finish()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Hosted`] when the guest waits in a thread already, or its [handle](Guest::handle) was asked for.
+    /// [`Error::Closed`] when the reactor has been dropped. [`Error::Io`] when the system starts no thread.
+    pub fn wait_in_thread(&self, wake: impl Fn() + Send + Sync + 'static) -> Result<()> {
+        let inner = &*self.0;
+        let reactor = self.reactor().ok_or(Error::Closed)?;
+        if inner.helper().is_some() || reactor.0.is_watched() {
+            return Err(Error::Hosted);
+        }
+        let helper = Helper::new(Box::new(wake))?;
+        *inner.helper.borrow_mut() = Some(Rc::new(helper));
+        if reactor.is_started() {
+            inner.note_due();
+        }
+        Ok(())
+    }
+
+    /// Sets the hook that is called whenever a turn has become due sooner. The host then asks for
+    /// [`timeout`](Guest::timeout) again. A host that asks before each sleep needs no hook.
+    ///
+    /// The hook is called on the reactor's thread, also at the beginning of each turn: a callback may run the host's
+    /// loop, which must not sleep on the timeout from before the turn. It should only record that a turn is due, because
+    /// it may be called from within a method of the reactor.
+    pub fn on_sooner(&self, hook: impl Fn() + 'static) {
+        let previous = self.0.sooner.replace(Some(Rc::new(hook)));
+        drop(previous);
+    }
+
+    /// Sets the hook that is called after each run of the reactor, usually to end the host's loop.
+    ///
+    /// It is called on the reactor's thread, after the turn in which the run ended. If
+    /// [`crash`](crate::Reactor::crash) ended the run outside of a turn, it is called at once.
+    pub fn on_end(&self, hook: impl Fn() + 'static) {
+        let previous = self.0.ended.replace(Some(Rc::new(hook)));
+        drop(previous);
+    }
+
+    /// Sets the host's loop, so that [`Reactor::run`](crate::Reactor::run) and [`Reactor::iterate`](crate::Reactor::iterate)
+    /// run it. Without it they return [`Error::Hosted`], or make a turn without the host.
+    pub fn set_host(&self, host: Rc<dyn Host>) {
+        let previous = self.0.host.replace(Some(host));
+        drop(previous);
+    }
+
+    /// Returns when the next turn is due. The time is that of [`Reactor::now`](crate::Reactor::now).
+    pub fn next(&self) -> Next {
+        self.reactor().map_or(Next::Never, |reactor| self.0.next(&reactor))
+    }
+
+    /// Returns how long the host may sleep. `None` sets no limit, and zero means that a turn is due.
+    ///
+    /// Source: `ReactorBase.timeout`.
+    pub fn timeout(&self) -> Option<Duration> {
+        let reactor = self.reactor()?;
+        match self.0.next(&reactor) {
+            Next::Now => Some(Duration::ZERO),
+            Next::At(deadline) => Some(deadline - reactor.now()),
+            Next::Never => None,
+        }
+    }
+
+    /// Returns how long the host may sleep, but at most `delay`. `None` sets no limit.
+    pub fn timeout_within(&self, delay: Option<Duration>) -> Option<Duration> {
+        shorter(self.timeout(), delay)
+    }
+
+    /// Makes a turn: handles the events that have come, and then all work that is due.
+    ///
+    /// What the budget leaves is handled by the next turn, which is due at once. May be called from a callback of the
+    /// reactor, by an inner loop of the host. Does nothing while no run is started.
+    ///
+    /// No panic leaves this method, so it may be called by way of a foreign language. An error that ends the run is the
+    /// outcome of [`finish`](Guest::finish) or [`Reactor::run`](crate::Reactor::run).
+    pub fn turn(&self, budget: Budget) {
+        let inner = &*self.0;
+        let Some(reactor) = inner.reactor.upgrade() else { return };
+        if let Some(helper) = inner.helper() {
+            helper.host_is_awake();
+            if inner.waits_in_thread(&reactor) {
+                return;
+            }
+        }
+        if inner.makes_turns(&reactor) {
+            inner.depth.set(inner.depth.get() + 1);
+            let events_only = inner.handles_events_only.take();
+            // A callback may run the host's loop, which must not sleep on the deadline from before this turn.
+            inner.note_due();
+            match inner.make_turn(&reactor, budget, events_only) {
+                Ok(is_due) => inner.is_due.set(is_due),
+                Err(error) => inner.fail(&reactor, error, events_only),
+            }
+            inner.depth.set(inner.depth.get() - 1);
+            reactor.0.host_may_sleep();
+            inner.prepare_sleep(&reactor);
+        }
+        inner.check_end(&reactor);
+    }
+
+    /// Ends the use of a host whose loop has ended, and returns the outcome of the run.
+    ///
+    /// If the run has not ended, the reactor is stopped, and makes the turns of its shutdown by itself. A program that
+    /// called [`Reactor::run`](crate::Reactor::run) does not need this method.
+    ///
+    /// # Errors
+    /// The errors of [`Reactor::run`](crate::Reactor::run). [`Error::Closed`] when the reactor has been dropped.
+    ///
+    /// # Panics
+    /// With a panic of a callback, under [`PanicPolicy::Resume`](crate::PanicPolicy::Resume).
+    pub fn finish(&self) -> Result<()> {
+        let reactor = self.reactor().ok_or(Error::Closed)?;
+        let outcome = self.0.end_run(&reactor);
+        reactor.finish_run(outcome)
+    }
+}
+
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guest").field("reactor", &self.reactor()).field("next", &self.next()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn helper(&self) -> Option<Rc<Helper>> {
+        self.helper.borrow().clone()
+    }
+
+    /// Returns whether a turn would do anything.
+    fn makes_turns(&self, reactor: &Reactor) -> bool {
+        reactor.is_started() || self.handles_events_only.get()
+    }
+
+    fn next(&self, reactor: &Reactor) -> Next {
+        if !self.makes_turns(reactor) {
+            return Next::Never;
+        }
+        if self.is_due.get() {
+            return Next::Now;
+        }
+        match reactor.deadline() {
+            None => Next::Never,
+            Some(deadline) if deadline <= reactor.now() => Next::Now,
+            Some(deadline) => Next::At(deadline),
+        }
+    }
+
+    /// Returns whether the thread waits and nothing is due. The host was woken for a turn that was made meanwhile.
+    fn waits_in_thread(&self, reactor: &Reactor) -> bool {
+        let is_late = || reactor.deadline().is_some_and(|deadline| deadline <= reactor.now());
+        reactor.0.is_lent() && !self.is_due.get() && !is_late()
+    }
+
+    fn note_due(&self) {
+        self.is_due.set(true);
+        self.tell_sooner();
+    }
+
+    fn tell_sooner(&self) {
+        if let Some(helper) = self.helper() {
+            helper.post();
+        }
+        let hook = self.sooner.borrow().clone();
+        if let Some(hook) = hook {
+            self.call(&hook);
+        }
+    }
+
+    /// Makes a turn, and returns whether the next one is due at once.
+    fn make_turn(&self, reactor: &Reactor, budget: Budget, events_only: bool) -> Result<bool> {
+        reactor.0.check_usable()?;
+        if let Some(error) = self.helper().and_then(|helper| helper.take_error()) {
+            match error {
+                Error::Panicked(..) => reactor.0.count_panic(error)?,
+                error => return Err(error),
+            }
+        }
+        let previous = reactor.0.replace_budget(budget);
+        let made = catch(|| {
+            // The provider brings its events from the thread.
+            if !self.is_lent.take() {
+                reactor.wait(Some(Duration::ZERO))?;
+            }
+            reactor.dispatch();
+            // The rest is due, unless `iterate` does it. After a panic of the provider the next wait may succeed.
+            let is_due = events_only || reactor.prepare()? == Some(Duration::ZERO);
+            Ok(is_due || reactor.0.has_panicked())
+        });
+        reactor.0.replace_budget(previous);
+        match made {
+            Ok(outcome) => outcome,
+            Err(panic) => reactor.turn_panicked(panic).map(|()| true),
+        }
+    }
+
+    fn fail(&self, reactor: &Reactor, error: Error, events_only: bool) {
+        self.failure.borrow_mut().get_or_insert(error);
+        if !events_only {
+            reactor.crash();
+        }
+    }
+
+    /// Lends the provider to the thread, or tells the host that the next turn is due.
+    fn prepare_sleep(&self, reactor: &Reactor) {
+        // A thread that has come back, with events perhaps, has woken the host.
+        if !self.makes_turns(reactor) || self.is_lent.get() {
+            return;
+        }
+        if self.is_due.get() {
+            return self.tell_sooner();
+        }
+        let Some(helper) = self.helper() else { return };
+        let limit = reactor.deadline().map(|deadline| deadline - reactor.now());
+        // In a callback that has detached the wait itself there is nothing to lend.
+        if let Ok(wait) = reactor.lend_wait() {
+            self.is_lent.set(true);
+            helper.wait(wait, limit);
+        }
+    }
+
+    /// Tells the host when the run has ended.
+    fn check_end(&self, reactor: &Reactor) {
+        if reactor.is_started() {
+            self.runs.set(true);
+        } else if self.runs.take() {
+            let hook = self.ended.borrow().clone();
+            if let Some(hook) = hook {
+                self.call(&hook);
+            }
+        }
+    }
+
+    fn call(&self, hook: &Hook) {
+        if let Err(panic) = catch(|| hook()) {
+            tracing::error!(at = panic.at(), message = panic.message(), "unhandled panic in a hook of the host loop");
+        }
+    }
+
+    /// Makes the turns that are left of a run whose host has gone.
+    fn end_run(&self, reactor: &Reactor) -> Result<()> {
+        if reactor.is_started() {
+            // An error means that the shutdown has begun.
+            let _ = reactor.stop();
+            reactor.main_loop()?;
+        }
+        self.check_end(reactor);
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn iterate_in(&self, reactor: &Reactor, host: &dyn Host, delay: Option<Duration>) -> Result<()> {
+        let guest = self.guest();
+        let limit = reactor.prepare()?;
+        reactor.resume_panic();
+        let timeout = shorter(limit, delay);
+        let end = timeout.map(|timeout| reactor.now() + timeout);
+        self.is_due.set(limit == Some(Duration::ZERO));
+        self.handles_events_only.set(true);
+        loop {
+            let left = end.map(|end| end - reactor.now());
+            if left != Some(Duration::ZERO) {
+                self.prepare_sleep(reactor);
+            }
+            host.iterate(&guest, left);
+            if !self.handles_events_only.get() || left == Some(Duration::ZERO) {
+                break;
+            }
+        }
+        if self.handles_events_only.take() {
+            self.is_lent.set(false);
+            reactor.wait(Some(Duration::ZERO))?;
+            reactor.dispatch();
+            reactor.0.host_may_sleep();
+        }
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn guest(&self) -> Guest {
+        Guest(self.itself.upgrade().expect("a method of this object runs"))
+    }
+}
+
+impl Hosted for Inner {
+    fn work_changed(&self) {
+        // In a turn, the host has been told at the beginning.
+        if self.depth.get() == 0 || !self.is_due.get() {
+            self.note_due();
+        }
+        if self.depth.get() == 0 {
+            if let Some(reactor) = self.reactor.upgrade() {
+                self.check_end(&reactor);
+            }
+        }
+    }
+
+    fn iterate(&self, reactor: &Reactor, delay: Option<Duration>) -> Option<Result<()>> {
+        let host = self.host.borrow().clone()?;
+        Some(self.iterate_in(reactor, &*host, delay))
+    }
+
+    fn check_runs(&self) -> Result<()> {
+        if self.host.borrow().is_some() { Ok(()) } else { Err(Error::Hosted) }
+    }
+
+    fn run(&self, reactor: &Reactor) -> Result<()> {
+        let host = self.host.borrow().clone().ok_or(Error::Hosted)?;
+        // The run may have ended while it started.
+        if reactor.is_started() {
+            host.run(&self.guest());
+        }
+        self.end_run(reactor)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The provider comes back from the thread, unless the thread has stayed in the parent process.
+        let reactor = self.reactor.upgrade();
+        let is_forked = reactor.as_ref().is_some_and(|reactor| reactor.0.check_present().is_err());
+        if let Some(helper) = self.helper.take() {
+            if let (Ok(mut helper), true) = (Rc::try_unwrap(helper), is_forked) {
+                helper.forget_thread();
+            }
+        }
+        if let Some(reactor) = reactor {
+            reactor.0.unset_hosted();
+            reactor.release_host_handle();
+        }
+    }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

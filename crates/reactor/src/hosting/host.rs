@@ -1,0 +1,53 @@
+//! The loop of a host, for programs that run it by way of the reactor.
+
+use std::time::Duration;
+
+use super::Guest;
+
+/// A host's loop, which [`Reactor::run`](crate::Reactor::run) and [`Reactor::iterate`](crate::Reactor::iterate) run.
+///
+/// [`Guest::set_host`] installs it. An adapter need not hold its [`Guest`], because each method is given it.
+///
+/// ```
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use ropewalk::hosting::{Guest, Host};
+/// use ropewalk::{Budget, Reactor};
+///
+/// /// A game that makes a turn in each frame.
+/// struct Game;
+///
+/// impl Host for Game {
+///     fn run(&self, guest: &Guest) {
+///         while guest.is_started() {
+///             self.iterate(guest, None);
+///         }
+///     }
+///
+///     fn iterate(&self, guest: &Guest, _delay: Option<Duration>) {
+///         // ... draw ...
+///         std::thread::sleep(Duration::from_millis(1));
+///         guest.turn(Budget::of(Duration::from_millis(4)));
+///     }
+/// }
+///
+/// let reactor = Reactor::new()?;
+/// let guest = Guest::new(&reactor)?;
+/// guest.set_host(Rc::new(Game));
+/// reactor.call_later(Duration::from_millis(5), |reactor| reactor.stop().expect("it runs"));
+/// reactor.run()?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+pub trait Host {
+    /// Runs the host's loop until the run of the reactor has ended: until [`Guest::is_started`] returns false.
+    ///
+    /// May return sooner, for example because the user has closed the last window. The reactor is stopped then, and
+    /// makes the turns of its shutdown by itself.
+    fn run(&self, guest: &Guest);
+
+    /// Makes one pass of the host's loop, which handles events of the host and of its guest.
+    ///
+    /// Sleeps at most for `delay`, and at most for [`timeout`](Guest::timeout) of the guest:
+    /// [`timeout_within`](Guest::timeout_within) is the shorter one. `None` sets no limit.
+    fn iterate(&self, guest: &Guest, delay: Option<Duration>);
+}
