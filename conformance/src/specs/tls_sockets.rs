@@ -51,6 +51,14 @@ where
     }
 }
 
+/// Completes the handshake, and waits until the tickets of the server have arrived. They stay unread.
+fn open_and_await_tickets(stream: &mut StreamOwned<ClientConnection, TcpStream>) {
+    while stream.conn.is_handshaking() || stream.conn.wants_write() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    stream.sock.peek(&mut [0]).unwrap();
+}
+
 specifications! {
     tls_sockets;
 
@@ -190,5 +198,46 @@ specifications! {
         });
         run(&lingering);
         assert_same_bytes(&peer.join().unwrap(), &sent);
+    }
+
+    fn a_foreign_client_may_leave_with_unread_tickets(subject: &Subject) {
+        // Linux resets a connection that is closed with unread bytes. Everything that arrived before the reset counts,
+        // also if the tickets or close_notify of the server cannot be delivered.
+        for waits_for_tickets in [false, true] {
+            let (pair, log) = (Pair::new(), Log::new());
+            let server = Script::tls_logged(&log, "server").stop_when_lost();
+            let (reactor, _port, host) = serve(subject, &pair.server, &server);
+            let config = pair.authority.foreign_client(&[&TLS13]);
+            let peer = thread::spawn(move || {
+                let mut stream = connect(host, config);
+                // Otherwise close_notify may wait in the client's system for an acknowledgement of the data, and the
+                // reset destroys it there.
+                stream.sock.set_nodelay(true).unwrap();
+                if waits_for_tickets {
+                    open_and_await_tickets(&mut stream);
+                }
+                stream.write_all(b"x").unwrap();
+                close(&mut stream);
+            });
+            run(&reactor);
+            peer.join().unwrap();
+            log.expect(&["server opened", "server data x", "server read lost", "server ConnectionDone"]);
+        }
+    }
+
+    fn a_foreign_client_that_never_says_goodbye_is_lost(subject: &Subject) {
+        // As above, but the reset has taken the place of close_notify: the data arrives, and the end is an error.
+        let (pair, log) = (Pair::new(), Log::new());
+        let server = Script::tls_logged(&log, "server").stop_when_lost();
+        let (reactor, _port, host) = serve(subject, &pair.server, &server);
+        let config = pair.authority.foreign_client(&[&TLS13]);
+        let peer = thread::spawn(move || {
+            let mut stream = connect(host, config);
+            open_and_await_tickets(&mut stream);
+            stream.write_all(b"x").unwrap();
+        });
+        run(&reactor);
+        peer.join().unwrap();
+        log.expect(&["server opened", "server data x", "server ConnectionLost"]);
     }
 }
