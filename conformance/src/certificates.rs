@@ -23,7 +23,17 @@ pub struct Issued {
 impl Authority {
     /// Creates an authority with the common name `name`.
     pub fn new(name: &str) -> Authority {
-        let key = KeyPair::generate().unwrap();
+        Authority::with_key(name, KeyPair::generate().unwrap())
+    }
+
+    /// Creates an authority and a certificate of it for `names`, which are the same in every process.
+    pub fn replayed(names: &[&str]) -> (Authority, Issued) {
+        let authority = Authority::with_key("an authority that every process has", ed25519(1));
+        let issued = authority.issue_for(names, ed25519(2), |_| ());
+        (authority, issued)
+    }
+
+    fn with_key(name: &str, key: KeyPair) -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -51,7 +61,10 @@ impl Authority {
 
     fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         // Signatures of other keys contain random bytes of the system, which no seed replays.
-        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        self.issue_for(names, KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(), change)
+    }
+
+    fn issue_for(&self, names: &[&str], key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "a certificate of the specifications");
@@ -70,7 +83,25 @@ impl Authority {
     }
 }
 
+/// Returns the key whose secret is `byte`, repeated.
+fn ed25519(byte: u8) -> KeyPair {
+    // PKCS #8, RFC 8410, section 7: version 0, the algorithm, and the secret of 32 bytes.
+    let mut encoded = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+    encoded.extend([byte; 32]);
+    KeyPair::try_from(encoded).unwrap()
+}
+
 impl Issued {
+    /// Returns the certificate as a PEM text.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Returns the key as a PEM text.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Returns the certificate and its key as an end of this library gets them.
     pub fn identity(&self) -> Identity {
         Identity::from_pem(self.certificate.as_bytes(), self.key.as_bytes()).unwrap()

@@ -1,6 +1,7 @@
 //! Connections whose ends speak TLS by the layer, over the subject's kind of socket.
 
 use std::io;
+use std::time::Duration;
 
 use ropewalk::protocols::{TlsClientFactory, TlsServerFactory};
 use ropewalk::tls::{TlsClient, TlsError, TlsServer};
@@ -112,4 +113,12 @@ pub fn send_last(foreign: &Foreign, transport: &Transport, data: &[u8]) {
     foreign.write(data);
     foreign.close();
     foreign.flush(transport);
+}
+
+/// Sends `bytes` one at a time, each in a turn of its own.
+pub fn send_one_by_one(transport: &Transport, bytes: Vec<u8>) {
+    let Some((&first, rest)) = bytes.split_first() else { return };
+    transport.write(&[first]);
+    let (later, rest) = (transport.clone(), rest.to_vec());
+    transport.reactor().call_later(Duration::ZERO, move |_| send_one_by_one(&later, rest));
 }

@@ -88,6 +88,8 @@ pub mod time;
 #[cfg(target_os = "linux")]
 pub mod tls;
 #[cfg(target_os = "linux")]
+pub mod tls_files;
+#[cfg(target_os = "linux")]
 pub mod tls_handshakes;
 #[cfg(target_os = "linux")]
 pub mod tls_network;

@@ -96,6 +96,12 @@ macro_rules! tls {
 
 #[macro_export]
 #[doc(hidden)]
+macro_rules! tls_files {
+    () => {};
+}
+
+#[macro_export]
+#[doc(hidden)]
 macro_rules! tls_handshakes {
     () => {};
 }

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 
 use ropewalk::protocols::{TlsClientFactory, TlsServerFactory, paced};
 use ropewalk::tls::rustls::version::{TLS12, TLS13};
@@ -14,7 +13,7 @@ use crate::certificates::Pair;
 use crate::foreign_tls::Foreign;
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::script::{Log, Script, reason_name, stop};
-use crate::tls_ends::{NAME, end_in_words, logs_end, send_last};
+use crate::tls_ends::{NAME, end_in_words, logs_end, send_last, send_one_by_one};
 use crate::waiting::{after_some_turns, when};
 use crate::{run, specifications};
 
@@ -46,14 +45,6 @@ fn close_after(count: usize) -> impl Fn(&Transport, &[u8]) {
             transport.lose_connection();
         }
     }
-}
-
-/// Sends `bytes` one at a time, each in a turn of its own.
-fn send_one_by_one(transport: &Transport, bytes: Vec<u8>) {
-    let Some((&first, rest)) = bytes.split_first() else { return };
-    transport.write(&[first]);
-    let (later, rest) = (transport.clone(), rest.to_vec());
-    transport.reactor().call_later(Duration::ZERO, move |_| send_one_by_one(&later, rest));
 }
 
 /// A client by hand that holds its last handshake message back, and passes it with `hello` and close_notify to `send`.

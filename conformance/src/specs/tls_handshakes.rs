@@ -20,9 +20,12 @@ use crate::certificates::{Authority, Pair};
 use crate::foreign_tls::Foreign;
 use crate::links::{Countdown, Transports, noise};
 use crate::script::{Log, Script, stop};
-use crate::tls_ends::{NAME, end_in_words, logs_end, send_last, tls_error};
+use crate::tls_ends::{NAME, end_in_words, logs_end, send_last, send_one_by_one, tls_error};
 use crate::waiting::{after_some_turns, when};
 use crate::{Subject, run, specifications};
+
+/// A header of the PROXY protocol, without the end of its line.
+const PROXY: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.80 5000 80";
 
 /// A protocol of lines that starts TLS at one of them.
 struct Switching {
@@ -281,6 +284,64 @@ specifications! {
         log.expect(&events);
     }
 
+    fn a_protocol_may_read_a_proxy_header_and_start_tls(subject: &Subject) {
+        // The header and the hello come in one segment, or each byte in a turn of its own. The protocol reads the header
+        // as a line, and start_tls takes the bytes behind it.
+        for is_slow in [false, true] {
+            let (pair, log, ends) = (Pair::new(), Log::new(), Countdown::new(2));
+            let reactor = subject.reactor();
+            let (tls, events, counted) = (pair.server.clone(), log.clone(), ends.clone());
+            let layer: Rc<dyn Fn() -> TlsLayer> = Rc::new(move || tls.layer());
+            let port = subject.listen(&reactor, move || {
+                LineReceiver::new(Switching {
+                    log: events.clone(),
+                    trigger: PROXY,
+                    reply: None,
+                    layer: layer.clone(),
+                    ends: counted.clone(),
+                })
+            });
+            let foreign = Foreign::client(pair.authority.foreign_client(&[&TLS13]));
+            let start = [PROXY, b"\r\n", &foreign.take_records()].concat();
+            let client = foreign.script(|foreign, transport| foreign.send(transport, b"QUIT\r\n"));
+            let client = client.on_made(move |transport| match is_slow {
+                true => send_one_by_one(transport, start.clone()),
+                false => transport.write(&start),
+            });
+            subject.connect(&reactor, &port, client.counted_by(&ends).factory());
+            run(&reactor);
+            assert_eq!(foreign.received(), b"hidden\r\n");
+            log.expect(&["line PROXY TCP4 192.0.2.7 192.0.2.80 5000 80", "opened", "line QUIT", "ConnectionDone"]);
+        }
+    }
+
+    fn a_proxy_header_may_precede_a_later_start_of_tls(subject: &Subject) {
+        // The header, the command in clear and the hello in one segment: each part takes the bytes behind the last.
+        let (pair, reactor, log, ends) = (Pair::new(), subject.reactor(), Log::new(), Countdown::new(2));
+        let (tls, events, counted) = (pair.server.clone(), log.clone(), ends.clone());
+        let layer: Rc<dyn Fn() -> TlsLayer> = Rc::new(move || tls.layer());
+        let factory = move || {
+            LineReceiver::new(Switching {
+                log: events.clone(),
+                trigger: b"STARTTLS",
+                reply: None,
+                layer: layer.clone(),
+                ends: counted.clone(),
+            })
+        };
+        let endpoint = HaproxyServerEndpoint::new(TcpServerEndpoint::new("127.0.0.1:0").unwrap());
+        let listening = endpoint.listen(&reactor, Rc::new(factory));
+        let Ok(Ok(port)) = listening.try_result() else { panic!("the address is free") };
+        let foreign = Foreign::client(pair.authority.foreign_client(&[&TLS13]));
+        let start = [PROXY, b"\r\nSTARTTLS\r\n", &foreign.take_records()].concat();
+        let client = foreign.script(|foreign, transport| foreign.send(transport, b"QUIT\r\n"));
+        let client = client.on_made(move |transport| transport.write(&start));
+        reactor.connect_tcp(port.host().unwrap().inet().unwrap(), client.counted_by(&ends).factory()).unwrap();
+        run(&reactor);
+        assert_eq!(foreign.received(), b"hidden\r\n");
+        log.expect(&["line STARTTLS", "opened", "line QUIT", "ConnectionDone"]);
+    }
+
     fn a_missing_client_certificate_is_named_by_the_server(subject: &Subject) {
         // TLS 1.3: the client's handshake is complete before the server refuses it. The client's reason is the alert,
         // also if its data could not be delivered.
@@ -427,6 +488,27 @@ specifications! {
         let (here, there) = meet(subject, &pair.server, &pair.client);
         assert_says(&here, &["the peer offers none, expected one of h2"]);
         assert_says(&there, &["it supports none of our application protocols"]);
+    }
+
+    fn a_protocol_that_was_not_offered_is_refused_by_the_client(subject: &Subject) {
+        // RFC 7301, section 3.1: a server selects one of the offered protocols. The first message of a TLS 1.2 server is
+        // clear, so the selection can be replaced under way.
+        let pair = Pair::of(ServerOptions::new(), ClientOptions::new().application_protocols(["foo"]));
+        let mut config = pair.issued.foreign_server(&[&TLS12]);
+        config.alpn_protocols = vec![b"foo".to_vec()];
+        let (foreign, log) = (Foreign::server(config), Log::new());
+        let selecting = foreign.clone();
+        let server = Script::new().on_data(move |transport, records| {
+            selecting.feed(records);
+            let mut answer = selecting.take_records();
+            if let Some(place) = answer.windows(4).position(|bytes| bytes == b"\x03foo") {
+                answer[place..place + 4].copy_from_slice(b"\x03bar");
+            }
+            transport.write(&answer);
+        });
+        subject.visit_tls(&pair.client, &server, &Script::tls_logged(&log, "client"));
+        log.expect(&["client protocol PeerMisbehaved(SelectedUnofferedApplicationProtocol)"]);
+        assert_eq!(foreign.failed(), Some(RustlsError::AlertReceived(AlertDescription::IllegalParameter)));
     }
 
     fn names_are_checked_as_they_are_meant(subject: &Subject) {
