@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk::PanicPolicy;
-use ropewalk::protocols::TlsClientFactory;
-use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor, TestStream};
+use ropewalk::protocols::{TlsClientFactory, TlsServerFactory};
+use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor, Random, SimulatedNetwork, TestStream};
 use ropewalk::tls::rustls::version::TLS13;
-use ropewalk::tls::{ClientOptions, ServerOptions, TlsServer};
+use ropewalk::tls::{ClientOptions, ServerOptions, TlsClient, TlsServer};
 
-use crate::certificates::Pair;
+use crate::certificates::{Authority, Pair};
 use crate::foreign_tls::Foreign;
 use crate::links::{assert_same_bytes, noise};
 use crate::script::{Log, Script};
@@ -21,6 +21,9 @@ use crate::tls_ends::{NAME, logs_end, send_last};
 const SECOND: Duration = Duration::from_secs(1);
 const SERVER: &str = "10.0.0.1:443";
 const RELAY: &str = "10.0.0.2:443";
+
+/// The hosts of a server and of a client.
+const HOSTS: [&str; 2] = ["10.0.0.1", "10.0.0.2"];
 
 fn network(seed: u64) -> MemoryReactor {
     let net = MemoryReactor::seeded(seed);
@@ -59,6 +62,16 @@ fn conversation(seed: u64, pair: &Pair) -> Vec<u8> {
     assert_eq!(client.received(), b"hello");
     log.expect(&["server ConnectionDone"]);
     seen
+}
+
+/// Sends `bytes` and ends this side. Adds `name` to `log` when the peer has ended its side in order, and the end.
+fn half_closing(log: &Log, name: &'static str, bytes: &[u8]) -> Script {
+    let (sent, ended) = (bytes.to_vec(), log.clone());
+    let script = Script::new().on_made(move |transport| {
+        transport.write(&sent);
+        transport.lose_write_connection();
+    });
+    script.on_read_lost(move |_| ended.add(name)).on_lost(logs_end(log, name))
 }
 
 fn ended(streams: &[TestStream]) -> usize {
@@ -226,5 +239,49 @@ specifications! {
         assert_eq!(foreign.failed(), None);
         assert_eq!(foreign.received().len(), written.get());
         assert!(written.get() > 1000);
+    }
+
+    fn a_broken_network_never_looks_like_an_orderly_end(_subject: &Subject) {
+        // Two hosts. Links are cut and restored at any time, also in the handshake, and some servers are killed. A
+        // connection ends in order with all data, or with an error.
+        let (mut whole, mut lost) = (0, 0);
+        for seed in 0..150 {
+            let mut random = Random::new(seed ^ 0x7157);
+            let (log, sent) = (Log::new(), [0, 1].map(|side| noise(60_000, 2 * seed as u32 + side)));
+            let network = SimulatedNetwork::seeded(seed).with_faults(Faults::none().jitter(Duration::from_millis(8)));
+            let hosts = HOSTS.map(|address| network.host(address));
+            let (authority, issued) = Authority::replayed(&[NAME]);
+            let tls = ServerOptions::new().identity(issued.identity()).handshake_timeout(3 * SECOND);
+            let tls = TlsServer::new(tls).unwrap();
+            let [server, client] = [("server", &sent[0]), ("client", &sent[1])].map(|(name, bytes)| half_closing(&log, name, bytes));
+            hosts[0].listen_tcp(SERVER, TlsServerFactory::new(server.factory(), &tls)).unwrap();
+            let trusting = TlsClient::new(ClientOptions::new().authorities(authority.trusted())).unwrap();
+            hosts[1].connect_tcp(SERVER, TlsClientFactory::new(client.factory(), &trusting, NAME)).unwrap();
+            let killed_at = if seed % 3 == 0 { random.below(6) } else { usize::MAX };
+            for step in 0..12 {
+                match random.below(4) {
+                    0 => network.partition(&[HOSTS[0]], &[HOSTS[1]]),
+                    1 => network.cut(HOSTS[1], HOSTS[0]),
+                    _ => network.heal(),
+                }
+                if step == killed_at {
+                    network.kill(HOSTS[0]);
+                }
+                network.advance(random.duration(Duration::from_millis(500)));
+            }
+            network.heal();
+            network.advance(3600 * SECOND);
+            for (name, end, other) in [("server", &server, &sent[1]), ("client", &client, &sent[0])] {
+                assert!(other.starts_with(&end.received()), "seed {seed}: the {name} has received other bytes");
+                let is_whole = end.received().len() == other.len();
+                let entries = log.entries();
+                assert!(is_whole || !log.contains(name), "seed {seed}: a part with an orderly end, {entries:?}");
+                let is_done = log.contains(&format!("{name} ConnectionDone"));
+                assert!(is_whole || !is_done, "seed {seed}: the loss of a part was not reported, {entries:?}");
+                if is_done { whole += 1 } else { lost += 1 }
+            }
+            assert!(tls.handshakes() == 0, "seed {seed}");
+        }
+        assert!(whole > 30 && lost > 30, "{whole} ends in order, {lost} others: the faults are too few or too many");
     }
 }

@@ -8,7 +8,7 @@ use ropewalk::{Address, ClientFactory, Connector, ConnectorState, Destination, E
 
 use crate::end::End;
 use crate::walker::Walker;
-use crate::world::{OUTSIDE_ADDRESS, PLACES, World};
+use crate::world::{OUTSIDE_ADDRESS, World};
 
 /// One connector and its factory's record.
 pub(crate) struct Client {
@@ -99,7 +99,7 @@ impl ClientFactory for ClientSide {
 
 /// Connects to one of the places, or to the listener of the outside peers.
 pub(crate) fn connect(world: &Rc<World>, reactor: &Reactor) {
-    let place = *PLACES.get(world.below(PLACES.len() + 2)).unwrap_or(&OUTSIDE_ADDRESS);
+    let place = if world.chance(0.3) { OUTSIDE_ADDRESS } else { world.any_place() };
     let client = Rc::new(Client {
         world: world.clone(),
         connector: RefCell::default(),
@@ -108,9 +108,10 @@ pub(crate) fn connect(world: &Rc<World>, reactor: &Reactor) {
         end: RefCell::default(),
     });
     world.clients.borrow_mut().push(client.clone());
+    let factory = world.sealing.client(place, ClientSide(client.clone()));
     let connecting = match place.starts_with('/') {
-        true => reactor.connect_unix(place, ClientSide(client.clone())),
-        false => connect_tcp(world, reactor, place, &client),
+        true => reactor.connect_unix(place, factory),
+        false => connect_tcp(world, reactor, place, factory),
     };
     match connecting {
         Ok(connector) => *client.connector.borrow_mut() = Some(connector),
@@ -119,12 +120,17 @@ pub(crate) fn connect(world: &Rc<World>, reactor: &Reactor) {
 }
 
 /// Half of the attempts have short timeouts, which pass while others are connected.
-fn connect_tcp(world: &World, reactor: &Reactor, place: &str, client: &Rc<Client>) -> Result<Connector, Error> {
+fn connect_tcp(
+    world: &World,
+    reactor: &Reactor,
+    place: &str,
+    factory: Rc<dyn ClientFactory>,
+) -> Result<Connector, Error> {
     let mut destination = Destination::try_from(place)?;
     if world.chance(0.5) {
         destination = destination.timeout(Duration::from_micros(world.below(100_000) as u64));
     }
-    reactor.connect_tcp(destination, ClientSide(client.clone()))
+    reactor.connect_tcp(destination, factory)
 }
 
 /// Returns the connectors that are connecting.

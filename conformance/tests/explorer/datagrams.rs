@@ -172,7 +172,9 @@ impl DatagramProtocol for Postman {
         world.expect(is_first, || format!("port {} stopped twice", mailbox.number));
         let port = mailbox.port.take();
         let received = port.map_or(0, |port| port.counters().received);
-        world.expect(received == mailbox.received.get(), || {
+        // A batch is counted when its callback returns, so not yet in an inner turn of that callback.
+        let fits = received == mailbox.received.get() || mailbox.busy.get() && received < mailbox.received.get();
+        world.expect(fits, || {
             format!("port {} counts {received} datagrams instead of {}", mailbox.number, mailbox.received.get())
         });
     }

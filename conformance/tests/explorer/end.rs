@@ -28,6 +28,10 @@ pub(crate) struct End {
     pub(crate) has_producer: Cell<bool>,
 
     pub(crate) made: Cell<bool>,
+    /// True if the connection speaks TLS.
+    pub(crate) sealed: Cell<bool>,
+    /// True once its TLS is open.
+    pub(crate) opened: Cell<bool>,
     pub(crate) read_lost: Cell<bool>,
     pub(crate) write_lost: Cell<bool>,
     pub(crate) lost: Cell<bool>,

@@ -1,9 +1,11 @@
 //! Random schedules on the simulated network: thousands of seeds. Each seed is a small world of servers, clients,
-//! datagram ports, child processes and outside peers that do anything at any time, on a network with faults.
+//! datagram ports, child processes and outside peers that do anything at any time, on a network with faults. Some
+//! servers and their clients speak TLS.
 //!
 //! These promises must hold in each of them: Bytes arrive once and in order. `connection_made` comes first, and
 //! `connection_lost` exactly once and last. No callback comes while it is switched off. No bytes are stuck once all
-//! ends read again. No source, timer, protocol or factory is left over. Virtual time never goes back.
+//! ends read again. No source, timer, protocol or factory is left over. Virtual time never goes back. With TLS,
+//! `layer_opened` precedes the first byte, and the end of the input is an orderly one only if no byte is missing.
 //!
 //! Each descriptor that is passed arrives once, in order and before its byte, or is closed. No datagram is invented,
 //! changed or delivered elsewhere, and `stop_protocol` comes once and last. Each process exits exactly once, with the
@@ -26,6 +28,8 @@ mod outside_peers;
 mod passing;
 mod producers;
 mod schedule;
+#[cfg_attr(not(target_os = "linux"), path = "sealing_nothing.rs")]
+mod sealing;
 mod servers;
 mod walker;
 mod world;

@@ -248,6 +248,7 @@ fn check_nothing_left(world: &World, net: &MemoryReactor) {
         ("sources of the network", net.open_sources()),
         ("protocols", world.protocols.get()),
         ("started factories", world.started.get().unsigned_abs()),
+        ("handshakes", world.sealing.handshakes()),
     ];
     for (what, count) in left {
         world.expect(count == 0, || format!("{count} {what} are left over"));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use ropewalk::{Address, Error, Factory, Protocol, Reactor};
 
 use crate::walker::Walker;
-use crate::world::{PLACES, World};
+use crate::world::World;
 
 /// Serves one port, and counts its starts and stops.
 pub(crate) struct Server(Rc<World>);
@@ -32,8 +32,8 @@ impl Factory for Server {
 
 /// Listens on one of the places, unless it is in use.
 pub(crate) fn listen(world: &Rc<World>, reactor: &Reactor) {
-    let place = PLACES[world.below(PLACES.len())];
-    let server = Server(world.clone());
+    let place = world.any_place();
+    let server = world.sealing.server(place, Server(world.clone()));
     let listening = match place.starts_with('/') {
         true => reactor.listen_unix(place, server),
         false => reactor.listen_tcp(place, server),

@@ -10,10 +10,14 @@ use ropewalk::{Error, Protocol, Reactor, Transport};
 use crate::actions::act;
 use crate::end::End;
 use crate::passing;
+use crate::sealing::is_sealed;
 use crate::world::World;
 
 /// The largest delivery.
 const LONGEST: usize = 64 * 1024;
+
+/// The largest delivery of a sealed connection: all records that one receive has brought, and the record before them.
+const LONGEST_SEALED: usize = 160 * 1024;
 
 pub(crate) struct Walker {
     world: Rc<World>,
@@ -81,6 +85,7 @@ impl Walker {
 impl Protocol for Walker {
     fn connection_made(&mut self, transport: &Transport) {
         *self.end.transport.borrow_mut() = Some(transport.clone());
+        self.end.sealed.set(is_sealed(transport));
         self.called(transport, "connection_made", |world, end| {
             world.expect(!end.made.replace(true), || format!("end {} was made twice", end.number));
         });
@@ -90,7 +95,10 @@ impl Protocol for Walker {
         self.called(transport, "data_received", |world, end| {
             world.note(|| format!("  {} bytes after {}", data.len(), end.received.get()));
             let size = data.len();
-            world.expect((1..=LONGEST).contains(&size), || format!("end {} was given {size} bytes", end.number));
+            let longest = if end.sealed.get() { LONGEST_SEALED } else { LONGEST };
+            world.expect((1..=longest).contains(&size), || format!("end {} was given {size} bytes", end.number));
+            let early = end.sealed.get() && !end.opened.get();
+            world.expect(!early, || format!("end {} received before its TLS was open", end.number));
             let off = end.losing.get() || end.aborting.get() || end.read_lost.get();
             world.expect(!off, || format!("end {} received when it no longer reads", end.number));
             let paused = end.paused.get() && !end.is_producer.get();
@@ -103,8 +111,17 @@ impl Protocol for Walker {
         if self.end.takes_descriptors() { Some(self) } else { None }
     }
 
+    fn layer_opened(&mut self, transport: &Transport) {
+        self.called(transport, "layer_opened", |world, end| {
+            world.expect(end.sealed.get(), || format!("end {} opened a layer that it has not", end.number));
+            world.expect(!end.opened.replace(true), || format!("end {} opened its layer twice", end.number));
+        });
+    }
+
     fn read_connection_lost(&mut self, transport: &Transport) {
         self.called(transport, "read_connection_lost", |world, end| {
+            let early = end.sealed.get() && !end.opened.get();
+            world.expect(!early, || format!("end {} lost reading before its TLS was open", end.number));
             world.expect(!end.read_lost.replace(true), || format!("end {} lost reading twice", end.number));
             let off = end.losing.get() || end.aborting.get() || end.paused.get() && !end.is_producer.get();
             world.expect(!off, || format!("end {} lost reading when it did not read", end.number));

@@ -12,8 +12,9 @@ use crate::clients::Client;
 use crate::datagrams::Mailbox;
 use crate::end::End;
 use crate::passing::Witness;
+use crate::sealing::{SEALED, Sealing};
 
-/// The addresses that ports listen on.
+/// The addresses of ports without TLS.
 pub(crate) const PLACES: [&str; 4] = ["10.0.0.1:80", "10.0.0.2:80", "/run/walkers", "[fe80::1]:80"];
 
 /// The address that outside peers listen on.
@@ -35,6 +36,7 @@ pub(crate) struct World {
     pub(crate) mailboxes: RefCell<Vec<Rc<Mailbox>>>,
     pub(crate) children: RefCell<Vec<Rc<Ledger>>>,
     pub(crate) witnesses: RefCell<Vec<Witness>>,
+    pub(crate) sealing: Sealing,
     /// True if the network doubles datagrams.
     pub(crate) doubles: bool,
     /// True if datagrams overtake others.
@@ -71,6 +73,7 @@ impl World {
             mailboxes: RefCell::default(),
             children: RefCell::default(),
             witnesses: RefCell::default(),
+            sealing: Sealing::new(),
             doubles,
             overtakes,
             protocols: Cell::default(),
@@ -89,6 +92,12 @@ impl World {
 
     pub(crate) fn chance(&self, probability: f64) -> bool {
         self.random.borrow_mut().chance(probability)
+    }
+
+    /// Returns one of the addresses that ports listen on.
+    pub(crate) fn any_place(&self) -> &'static str {
+        let place = self.below(PLACES.len() + SEALED.len());
+        PLACES.get(place).or_else(|| SEALED.get(place - PLACES.len())).copied().unwrap_or(OUTSIDE_ADDRESS)
     }
 
     /// Adds an event with its time, which must not go back.
