@@ -5,7 +5,8 @@
 //! These promises must hold in each of them: Bytes arrive once and in order. `connection_made` comes first, and
 //! `connection_lost` exactly once and last. No callback comes while it is switched off. No bytes are stuck once all
 //! ends read again. No source, timer, protocol or factory is left over. Virtual time never goes back. With TLS,
-//! `layer_opened` precedes the first byte, and the end of the input is an orderly one only if no byte is missing.
+//! `layer_opened` precedes the first byte, the end of the input is an orderly one only if no byte is missing, and an end
+//! that closes in order is never taken for a truncation.
 //!
 //! Each descriptor that is passed arrives once, in order and before its byte, or is closed. No datagram is invented,
 //! changed or delivered elsewhere, and `stop_protocol` comes once and last. Each process exits exactly once, with the

@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use ropewalk::protocols::{TlsClientFactory, TlsServerFactory};
-use ropewalk::tls::{ClientOptions, ServerOptions, TlsClient, TlsServer};
-use ropewalk::{ClientFactory, Factory, Transport};
+use ropewalk::tls::{ClientOptions, ServerOptions, TlsClient, TlsError, TlsServer};
+use ropewalk::{ClientFactory, Error, Factory, Transport};
 use ropewalk_conformance::certificates::{Authority, Issued};
-use ropewalk_conformance::tls_ends::NAME;
+use ropewalk_conformance::tls_ends::{NAME, tls_error};
 
 /// The addresses of ports that speak TLS.
 pub(crate) const SEALED: [&str; 2] = ["10.0.0.4:443", "/run/sealed"];
@@ -52,6 +52,11 @@ impl Sealing {
     pub(crate) fn handshakes(&self) -> usize {
         self.server.handshakes()
     }
+}
+
+/// Whether a connection has ended without close_notify.
+pub(crate) fn is_truncated(reason: &Error) -> bool {
+    matches!(tls_error(reason), Some(TlsError::Truncated))
 }
 
 /// Whether a connection speaks TLS.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ropewalk::{ClientFactory, Factory, Transport};
+use ropewalk::{ClientFactory, Error, Factory, Transport};
 
 pub(crate) const SEALED: [&str; 0] = [];
 
@@ -24,6 +24,10 @@ impl Sealing {
     pub(crate) fn handshakes(&self) -> usize {
         0
     }
+}
+
+pub(crate) fn is_truncated(_reason: &Error) -> bool {
+    false
 }
 
 pub(crate) fn is_sealed(_transport: &Transport) -> bool {

@@ -10,7 +10,7 @@ use ropewalk::{Error, Protocol, Reactor, Transport};
 use crate::actions::act;
 use crate::end::End;
 use crate::passing;
-use crate::sealing::is_sealed;
+use crate::sealing::{is_sealed, is_truncated};
 use crate::world::World;
 
 /// The largest delivery.
@@ -79,6 +79,12 @@ impl Walker {
             _ => false,
         };
         self.world.expect(fits, || format!("end {} was lost because: {reason:?}", end.number));
+        if is_truncated(reason) {
+            // An end that closes in order says so.
+            let peer = end.peer().and_then(|number| self.world.end(number));
+            let is_cut = peer.is_none_or(|peer| peer.cut_short.get() || peer.aborting.get());
+            self.world.expect(is_cut || self.world.shutting_down.get(), || format!("end {} was cut short", end.number));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Receiving: batches of datagrams, within the share of a turn.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
@@ -100,17 +101,24 @@ impl DatagramPortInner {
         while !rest.is_empty() && self.receives() {
             self.delivery.begin();
             let batch = Datagrams::new(scratch, rest, &self.delivery);
-            let called = self.call(reactor, |protocol, port| protocol.datagrams_received(port, batch));
-            let is_halted = self.delivery.is_halted.get();
-            // A protocol that leaves the rest of a batch, without a halt, has got the whole batch.
-            let delivered = match called {
-                Some(Err(_)) => self.delivery.taken().max(1),
-                Some(Ok(())) if is_halted => self.delivery.taken(),
-                Some(Ok(())) => rest.len(),
-                None => return,
+            let delivered = Cell::new(0);
+            let count = |got: usize| {
+                delivered.set(got);
+                self.counts.add(|counters| counters.received += got as u64);
             };
-            self.counts.add(|counters| counters.received += delivered as u64);
-            rest = &rest[delivered..];
+            let called = self.call(reactor, |protocol, port| {
+                protocol.datagrams_received(port, batch);
+                // A protocol that leaves the rest of a batch, without a halt, has got the whole batch. It is counted
+                // here, because a port that was closed meanwhile calls `stop_protocol` behind this callback.
+                count(if self.delivery.is_halted.get() { self.delivery.taken() } else { rest.len() });
+            });
+            match called {
+                Some(Ok(())) => {}
+                Some(Err(_)) => count(self.delivery.taken().max(1)),
+                None => return,
+            }
+            let is_halted = self.delivery.is_halted.get();
+            rest = &rest[delivered.get()..];
             // A pause halts the delivery until the port settles, also if the same callback has resumed.
             if is_halted {
                 break;
