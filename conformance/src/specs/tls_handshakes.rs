@@ -284,7 +284,7 @@ specifications! {
         log.expect(&events);
     }
 
-    fn a_protocol_may_read_a_proxy_header_and_start_tls(subject: &Subject) {
+    fn a_protocol_starts_tls_behind_a_proxy_header(subject: &Subject) {
         // The header and the hello come in one segment, or each byte in a turn of its own. The protocol reads the header
         // as a line, and start_tls takes the bytes behind it.
         for is_slow in [false, true] {

@@ -14,6 +14,7 @@ use ropewalk::tls::{ClientOptions, ServerOptions, TlsClient, TlsServer};
 use crate::certificates::{Authority, Pair};
 use crate::foreign_tls::Foreign;
 use crate::links::{assert_same_bytes, noise};
+use crate::logged::logged;
 use crate::script::{Log, Script};
 use crate::specifications;
 use crate::tls_ends::{NAME, logs_end, send_last};
@@ -64,7 +65,7 @@ fn conversation(seed: u64, pair: &Pair) -> Vec<u8> {
     seen
 }
 
-/// Sends `bytes` and ends this side. Adds `name` to `log` when the peer has ended its side in order, and the end.
+/// Sends `bytes` and closes this side. Adds `name` to `log` when the peer has ended its side in order, and the end.
 fn half_closing(log: &Log, name: &'static str, bytes: &[u8]) -> Script {
     let (sent, ended) = (bytes.to_vec(), log.clone());
     let script = Script::new().on_made(move |transport| {
@@ -128,6 +129,25 @@ specifications! {
         connect(&net, SERVER, &pair, &late);
         net.settle();
         assert_eq!((late.received(), first.received()), (b"4".to_vec(), b"12".to_vec()));
+    }
+
+    fn refused_connections_are_logged_once_in_a_while(_subject: &Subject) {
+        // A peer that connects 1,000 times a second must not write 1,000 lines a second.
+        let options = ServerOptions::new().handshakes_max(1);
+        let (net, pair, log) = (network(11), Pair::of(options, ClientOptions::new()), Log::new());
+        serve(&net, &pair.server, &log);
+        let connect = |count| (0..count).for_each(|_| drop(net.connect_stream(SERVER)));
+        let _pending = net.connect_stream(SERVER);
+        net.settle();
+        let lines = logged(|| {
+            connect(1000);
+            net.settle();
+            net.advance(9 * SECOND);
+            connect(1000);
+            net.settle();
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("too many handshakes are in progress"), "{lines:?}");
     }
 
     fn a_client_gives_up_on_a_silent_server(_subject: &Subject) {

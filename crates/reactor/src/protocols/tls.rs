@@ -1,6 +1,7 @@
 //! Factories whose connections speak TLS, over any kind of stream.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ropewalk_proto::Address;
 use ropewalk_tls::{TlsClient, TlsServer};
@@ -8,7 +9,11 @@ use ropewalk_tls::{TlsClient, TlsServer};
 use super::policies::on_connection;
 use super::{ClientFactory, Factory, Protocol};
 use crate::error::Error;
+use crate::kernel::Reactor;
 use crate::transports::{Connector, Transport};
+
+/// The time between two log lines about refused connections.
+const LINES_APART: Duration = Duration::from_secs(10);
 
 /// Puts TLS on each connection of another factory, as a server.
 ///
@@ -39,8 +44,7 @@ impl<F: Factory> TlsServerFactory<F> {
 impl<F: Factory> Factory for TlsServerFactory<F> {
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
         if self.tls.is_full() {
-            // A low level, because any peer can cause this line.
-            tracing::info!(%peer, "a connection is closed, because too many handshakes are in progress");
+            log_refusal(peer);
             return None;
         }
         let protocol = self.factory.build_protocol(peer)?;
@@ -98,6 +102,16 @@ impl<F: Factory> Factory for TlsClientFactory<F> {
 }
 
 super::forward::forward_client_factory!(TlsClientFactory);
+
+/// Logs that there are too many handshakes, at a low level and once in a while, because any peer can cause this line.
+fn log_refusal(peer: &Address) {
+    let line = "a connection is closed, because too many handshakes are in progress";
+    if let Some(reactor) = Reactor::current() {
+        reactor.limit_log(LINES_APART, line, |suppressed| {
+            tracing::info!(%peer, suppressed = suppressed.unwrap_or(0), "{line}");
+        });
+    }
+}
 
 /// Starts the layer of a new connection. A connection without its layer must not carry plain bytes.
 fn start(transport: &Transport, layer: impl FnOnce() -> Result<ropewalk_tls::TlsLayer, ropewalk_tls::TlsError>) {
