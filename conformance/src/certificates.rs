@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use ropewalk::tls::rustls::client::WantsClientCert;
 use ropewalk::tls::rustls::pki_types::pem::PemObject;
 use ropewalk::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use ropewalk::tls::rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, crypto};
+use ropewalk::tls::rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, crypto,
+};
 use ropewalk::tls::{Authorities, ClientOptions, Identity, ServerOptions, TlsClient, TlsServer};
 
 /// An authority that issues certificates.
@@ -75,11 +78,25 @@ impl Authority {
 
     /// Returns the configuration of a foreign client that trusts this authority.
     pub fn foreign_client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        self.trusting(versions).with_no_client_auth()
+    }
+
+    /// Returns the configuration of a foreign client that trusts this authority, and presents `chain`.
+    pub fn foreign_client_with(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> ClientConfig {
+        self.trusting(versions).with_client_auth_cert(chain, key).unwrap()
+    }
+
+    fn trusting(&self, versions: &[&'static SupportedProtocolVersion]) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
         let crypto = Arc::new(crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(crypto).with_protocol_versions(versions).unwrap();
-        builder.with_root_certificates(roots).with_no_client_auth()
+        builder.with_root_certificates(roots)
     }
 }
 
@@ -110,7 +127,15 @@ impl Issued {
     /// Returns the configuration of a foreign server.
     pub fn foreign_server(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
         let chain = vec![CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        Issued::foreign_server_of(versions, chain, PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap())
+    }
+
+    /// Returns the configuration of a foreign server that presents `chain`.
+    pub fn foreign_server_of(
+        versions: &[&'static SupportedProtocolVersion],
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> ServerConfig {
         let crypto = Arc::new(crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(crypto).with_protocol_versions(versions).unwrap();
         builder.with_no_client_auth().with_single_cert(chain, key).unwrap()
