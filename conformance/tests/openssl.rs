@@ -1,4 +1,5 @@
-//! OpenSSL as the peer: the versions, suites and groups of the book are those that a server accepts.
+//! OpenSSL as the peer: the versions, suites and groups of the book are those that a server accepts. Where the program
+//! `openssl` is not installed, nothing is checked.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -84,8 +85,10 @@ fn text(output: &Output) -> String {
     [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
 }
 
-fn servers() -> [(&'static str, Server); 2] {
-    [("RSA", Server::new(&["rsa:2048"])), ("ECDSA", Server::new(&["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]))]
+fn servers() -> Option<[(&'static str, Server); 2]> {
+    Command::new("openssl").arg("version").output().ok()?;
+    let curve = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    Some([("RSA", Server::new(&["rsa:2048"])), ("ECDSA", Server::new(&curve))])
 }
 
 /// Returns the rows of the book's table of suites, without spaces.
@@ -103,7 +106,7 @@ fn suites(arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_accepted_suites_are_those_of_the_book() {
-    let servers = servers();
+    let Some(servers) = servers() else { return };
     let mut accepted = BTreeSet::new();
     for suite in suites(&[
         "-tls1_3",
@@ -130,7 +133,7 @@ fn the_accepted_suites_are_those_of_the_book() {
 
 #[test]
 fn the_accepted_groups_are_those_of_the_book() {
-    let servers = servers();
+    let Some(servers) = servers() else { return };
     let row = BOOK.lines().find(|line| line.starts_with("| 1.3 |") && !line.contains('`')).unwrap();
     assert!(row.contains(&GROUPS.join(", ")), "{row}");
     for version in ["-tls1_3", "-tls1_2"] {
@@ -150,7 +153,7 @@ fn the_accepted_groups_are_those_of_the_book() {
 
 #[test]
 fn older_versions_are_refused_with_an_alert() {
-    let [(_, server), _] = servers();
+    let Some([(_, server), _]) = servers() else { return };
     for version in ["-tls1", "-tls1_1"] {
         let arguments = [version, "-cipher", "ALL:@SECLEVEL=0"];
         let output = server.client(&arguments).stdin(Stdio::null()).output().unwrap();
@@ -162,7 +165,7 @@ fn older_versions_are_refused_with_an_alert() {
 #[test]
 fn a_renegotiation_is_refused() {
     // CVE-2009-3555, and a way to make a server compute for free. The server survives.
-    let [(_, server), _] = servers();
+    let Some([(_, server), _]) = servers() else { return };
     let mut client = server.client(&["-tls1_2"]);
     let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     client.stdin.take().unwrap().write_all(b"R\n").unwrap();

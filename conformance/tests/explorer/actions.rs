@@ -34,6 +34,8 @@ pub(crate) fn act(world: &Rc<World>, reactor: &Reactor, own: Option<&Rc<End>>) {
 fn act_on(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
     let Some(transport) = end.transport.borrow().clone() else { return };
     match world.below(22) {
+        // No byte may follow close_notify, which is queued at some point behind the request to close.
+        0..=9 if end.closes_sealed() => {}
         0..=7 => write(world, end, 1 + world.below(300)),
         8 | 9 => write(world, end, 4000 + world.below(30_000)),
         10 => lose(world, end, &transport),

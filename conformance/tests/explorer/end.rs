@@ -82,6 +82,11 @@ impl End {
         self.lives() && !self.aborting.get() && open
     }
 
+    /// Returns whether its TLS may have been closed by this side already.
+    pub(crate) fn closes_sealed(&self) -> bool {
+        self.sealed.get() && self.losing.get()
+    }
+
     /// Checks and counts bytes that have arrived here.
     pub(crate) fn receive(&self, world: &World, data: &[u8]) {
         let begin = self.received.get();

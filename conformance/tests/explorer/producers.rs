@@ -22,7 +22,7 @@ pub(crate) struct CheckedProducer {
 
 /// Registers a producer for `end`.
 pub(crate) fn register(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
-    let Some(transport) = end.transport.borrow().clone() else { return };
+    let Some(transport) = end.transport.borrow().clone().filter(|_| !end.closes_sealed()) else { return };
     if world.chance(0.3) {
         return forward(world, end);
     }
