@@ -126,8 +126,14 @@ impl Issued {
 
     /// Returns the configuration of a foreign server.
     pub fn foreign_server(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+        let (chain, key) = self.chain();
+        Issued::foreign_server_of(versions, chain, key)
+    }
+
+    /// Returns the certificate and its key as foreign ends get them.
+    pub fn chain(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let chain = vec![CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()];
-        Issued::foreign_server_of(versions, chain, PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap())
+        (chain, PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap())
     }
 
     /// Returns the configuration of a foreign server that presents `chain`.

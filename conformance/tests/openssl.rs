@@ -1,5 +1,5 @@
-//! OpenSSL as the peer: the versions, suites and groups of the book are those that a server accepts. Where the program
-//! `openssl` is not installed, nothing is checked.
+//! OpenSSL as the peer: the versions, suites and groups of the book are those that a server accepts. Nothing is checked
+//! if the program `openssl` is not installed.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;

@@ -575,6 +575,41 @@ specifications! {
         assert_eq!(kind(NAME), Some(HandshakeKind::Full));
     }
 
+    fn a_session_does_not_admit_a_client_elsewhere(subject: &Subject) {
+        // CVE-2025-23419: two names with different authorities of clients. A client of the first offers its session to
+        // the second, and to the first after a change of the authority. Its certificate is checked again.
+        let (pair, friends, others) = (Pair::new(), Authority::new("friends"), Authority::new("others"));
+        let options = |name, clients: &Authority| {
+            let options = ServerOptions::new().identity(pair.authority.issue(&[name]).identity());
+            options.require_client_certificates(clients.trusted())
+        };
+        let first = TlsServer::new(options(NAME, &friends)).unwrap();
+        let second = TlsServer::new(options("inner.localhost", &others)).unwrap();
+        let (outer, inner) = (first.clone(), second.clone());
+        let server = TlsServer::new(ServerOptions::new().choose(move |hello| {
+            let is_inner = hello.server_name.as_deref() == Some("inner.localhost");
+            succeed(if is_inner { inner.clone() } else { outer.clone() })
+        }));
+        let server = server.unwrap();
+        let (chain, key) = friends.issue(&["client"]).chain();
+        let mut config = pair.authority.foreign_client_with(&[&TLS13], chain, key);
+        config.resumption = Resumption::store(Arc::new(OfferedToAll(ClientSessionMemoryCache::new(8))));
+        let config = Arc::new(config);
+        assert_eq!(kind_of_handshake(subject, &server, &config, NAME), Some(HandshakeKind::Full));
+        assert_eq!(kind_of_handshake(subject, &server, &config, NAME), Some(HandshakeKind::Resumed));
+        let refuses = |name| {
+            let (foreign, log) = (Foreign::client_of(config.clone(), name), Log::new());
+            let serving = Script::new().on_opened(|_| panic!("a stranger is admitted"));
+            subject.serve_tls(&server, &serving.on_lost(logs_end(&log, "server")), &foreign.script(|_, _| {}));
+            log.expect(&["server Certificate"]);
+            assert_eq!(foreign.failed(), Some(RustlsError::AlertReceived(AlertDescription::UnknownCA)));
+        };
+        refuses("inner.localhost");
+        assert_eq!(kind_of_handshake(subject, &server, &config, NAME), Some(HandshakeKind::Resumed));
+        first.replace(options(NAME, &others)).unwrap();
+        refuses(NAME);
+    }
+
     fn replaced_options_apply_to_new_connections(subject: &Subject) {
         // A connection that exists keeps its certificate, and options that cannot be used change nothing.
         let (pair, other) = (Pair::new(), Authority::new("other"));
