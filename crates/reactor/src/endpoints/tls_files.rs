@@ -104,7 +104,8 @@ const TLS_SERVER: Shape = Shape {
 
 const SSL_SERVER: Shape = Shape {
     name: "ssl",
-    usage: "ssl:PORT[:privateKey=server.pem][:certKey=PATH][:extraCertChain=PATH][:interface=IP][:backlog=N]",
+    usage: "ssl:PORT[:privateKey=server.pem][:certKey=PATH][:extraCertChain=PATH][:interface=IP][:backlog=N]\
+        [:alpn=NAME,...]",
     parameters: &[
         "port",
         "privateKey|private_key",
@@ -112,6 +113,7 @@ const SSL_SERVER: Shape = Shape {
         "extraCertChain|extra_cert_chain",
         "interface",
         "backlog",
+        "alpn",
     ],
     positional_max: 1,
 };
@@ -187,7 +189,7 @@ fn ssl_server(endpoints: &Endpoints, description: &Description) -> Parsed<dyn St
     let chain = arguments.optional("extraCertChain", "a PEM file", path)?;
     let files = ServerFiles {
         certificates: Certificates::Pair { certificate, key, chain },
-        application_protocols: Vec::new(),
+        application_protocols: arguments.optional("alpn", "names with commas between them", list)?.unwrap_or_default(),
         client_authorities: None,
     };
     let port = arguments.required("port", "a number from 0 to 65535", text)?;
