@@ -13,7 +13,7 @@ use crate::process_options::Procmon;
 use crate::values::deserialize;
 use crate::values::{
     IdleLimit, any_client_endpoint, any_server_endpoint, at_least_one, client_endpoint, duration, keep_alive_count,
-    keep_alive_idle, keep_alive_interval, seconds, server_endpoint,
+    keep_alive_idle, keep_alive_interval, port, seconds, server_endpoint, whole_seconds,
 };
 use crate::watch_options::Watch;
 
@@ -91,6 +91,13 @@ Examples:
   ropewalk watch --run --ignore target . -- cargo test  run the tests after each change
   ropewalk watch cert.pem key.pem -- nginx -g 'daemon off;'";
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  ropewalk serve .                                   serve this directory at http://127.0.0.1:8080/
+  ropewalk serve site --listen self-signed:8443      try HTTPS out on this machine
+  ropewalk serve site --listen tls:cert.pem --redirect-from tcp:80 --hsts 31536000
+  ropewalk serve site --listen tls:cert.pem:port=8443:alpn=http/1.1      without HTTP/2";
+
 /// Small network services on a choice of reactors (event loops).
 ///
 /// The program runs on one thread. It uses the best reactor for this machine, unless -r or the environment variable
@@ -167,6 +174,9 @@ pub(crate) enum Command {
     ///
     /// A directory without an index.html is listed. Files outside the directory are never served, even if symbolic links
     /// lead to them.
+    ///
+    /// An endpoint with TLS, such as tls:PATH, serves HTTPS: HTTP/2 to clients that offer it, and HTTP/1.1 to others.
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(Serve),
     /// Run a program, and start it again when a file changes
     ///
@@ -300,6 +310,22 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "60", value_parser = seconds)]
     #[serde(default = "default_idle_timeout", deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
+
+    /// Tell browsers to use only HTTPS for this host during this time, with each response over TLS
+    /// (Strict-Transport-Security; 0 makes them forget it)
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = whole_seconds)]
+    #[serde(default, deserialize_with = "deserialize::whole_seconds")]
+    pub(crate) hsts: Option<u32>,
+
+    /// Endpoint without TLS, such as tcp:80, whose requests are redirected to HTTPS (repeatable)
+    #[arg(long, value_name = "ENDPOINT", value_parser = server_endpoint)]
+    #[serde(default, deserialize_with = "deserialize::server_endpoints")]
+    pub(crate) redirect_from: Vec<String>,
+
+    /// Port that redirects lead to [default: that of the first endpoint with TLS]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true, value_parser = port)]
+    #[serde(default, deserialize_with = "deserialize::port")]
+    pub(crate) redirect_port: Option<u16>,
 
     /// On shutdown, wait this long for responses in progress, but at most 30 seconds
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0.3", value_parser = duration)]

@@ -1,6 +1,13 @@
 //! The endpoint types of the program: those of the library, and its own.
 
 use ropewalk::endpoints::Endpoints;
+use ropewalk::proto::description::Description;
+
+/// The types whose connections speak TLS.
+pub(crate) const TLS: [&str; 3] = ["tls", "ssl", "self-signed"];
+
+/// The application protocols of an HTTP server, the favourite first. A client that offers others is refused.
+const HTTP: &str = "h2,http/1.1,http/1.0";
 
 /// Returns a registry with all types, for checking descriptions.
 pub(crate) fn endpoints() -> Endpoints {
@@ -12,4 +19,33 @@ pub(crate) fn endpoints() -> Endpoints {
 /// Registers the program's own types.
 pub(crate) fn register(endpoints: &Endpoints) {
     crate::self_signed::register(endpoints);
+}
+
+/// Returns a registry whose endpoints with TLS offer HTTP/2 and HTTP/1.1, unless a description names other protocols.
+pub(crate) fn endpoints_of_http() -> Endpoints {
+    let registry = endpoints();
+    for name in TLS {
+        let others = endpoints();
+        registry.register_server(name, move |_, description| others.server(&offering_http(description)));
+    }
+    registry
+}
+
+fn offering_http(description: &Description) -> String {
+    match description.get("alpn") {
+        Some(_) => description.text().to_owned(),
+        None => format!("{}:alpn={HTTP}", description.text()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_http_server_offers_its_protocols_by_default() {
+        let offering = |text: &str| offering_http(&text.parse().unwrap());
+        assert_eq!(offering("tls:a.pem:port=0"), "tls:a.pem:port=0:alpn=h2,http/1.1,http/1.0");
+        assert_eq!(offering("tls:a.pem:alpn=http/1.1"), "tls:a.pem:alpn=http/1.1");
+    }
 }

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::rc::Rc;
 
 use ropewalk::endpoints::{
-    DatagramEndpoint, StdioServerEndpoint, StreamServerEndpoint, datagram_server_from_string, server_from_string,
+    DatagramEndpoint, Endpoints, StdioServerEndpoint, StreamServerEndpoint, datagram_server_from_string,
 };
 use ropewalk::{
     Address, DatagramPort, DatagramProtocol, Deferred, Error, Factory, Port, Reactor, Result, Transport, gather_results,
@@ -27,6 +27,24 @@ pub(crate) struct Listeners {
     pub(crate) datagram_ports: Vec<DatagramPort>,
     /// The local addresses in the order of the endpoints, with the port numbers that the system chose.
     pub(crate) places: Vec<Place>,
+}
+
+impl Listeners {
+    fn add_stream(
+        &mut self,
+        reactor: &Reactor,
+        registry: &Endpoints,
+        endpoint: &str,
+        factory: &Rc<dyn Factory>,
+        limit: &ConnectionLimit,
+    ) -> Result<()> {
+        let listening = registry.server(endpoint)?.listen(reactor, factory.clone());
+        let port = opened_at_once(listening, "ss -ltnp")?;
+        self.places.push(Place::Stream(port.host()?));
+        limit.add_port(port.clone());
+        self.ports.push(port);
+        Ok(())
+    }
 }
 
 /// The local address of a port.
@@ -85,14 +103,30 @@ pub(crate) fn listen_any(
             listeners.datagram_ports.push(port);
             continue;
         }
-        let port = listen_on(reactor, endpoint, &factory)?;
-        listeners.places.push(Place::Stream(port.host()?));
-        limit.add_port(port.clone());
-        listeners.ports.push(port);
+        listeners.add_stream(reactor, &reactor.endpoints(), endpoint, &factory, &limit)?;
     }
     if listeners.datagram_ports.is_empty() {
         stop_with_the_last_connection(&listeners.ports);
     }
+    Ok(listeners)
+}
+
+/// Listens on the endpoints of several services for streams, whose descriptions `registry` knows. At most `limit`
+/// connections are open at once, over all of them.
+pub(crate) fn listen_each<'a>(
+    reactor: &Reactor,
+    registry: &Endpoints,
+    limit: usize,
+    services: impl IntoIterator<Item = (&'a [String], Rc<dyn Factory>)>,
+) -> Result<Listeners> {
+    let (limit, mut listeners) = (ConnectionLimit::new(limit), Listeners::default());
+    for (endpoints, factory) in services {
+        let factory: Rc<dyn Factory> = Rc::new(LimitedFactory { factory, limit: limit.clone() });
+        for endpoint in endpoints {
+            listeners.add_stream(reactor, registry, endpoint, &factory, &limit)?;
+        }
+    }
+    stop_with_the_last_connection(&listeners.ports);
     Ok(listeners)
 }
 
@@ -113,7 +147,7 @@ pub(crate) fn is_standard_streams(endpoint: &str) -> bool {
 
 /// Whether connections of an endpoint speak TLS.
 pub(crate) fn is_tls(endpoint: &str) -> bool {
-    ["tls", "ssl", "self-signed"].iter().any(|prefix| has_prefix(endpoint, prefix))
+    endpoint_types::TLS.iter().any(|prefix| has_prefix(endpoint, prefix))
 }
 
 /// Whether an endpoint description has this prefix, also inside another description.
@@ -157,11 +191,6 @@ fn failed_use(error: &std::io::Error) -> &'static str {
         ErrorKind::IsADirectory => "read standard input",
         _ => "write to standard output",
     }
-}
-
-fn listen_on(reactor: &Reactor, endpoint: &str, factory: &Rc<dyn Factory>) -> Result<Port> {
-    let endpoint = server_from_string(reactor, endpoint)?;
-    opened_at_once(endpoint.listen(reactor, factory.clone()), "ss -ltnp")
 }
 
 /// Opens a datagram port.

@@ -11,8 +11,8 @@ use ropewalk::{Deferred, Error, Factory, Port, Reactor, fail};
 
 const SHAPE: Shape = Shape {
     name: "self-signed",
-    usage: "self-signed:PORT[:interface=127.0.0.1][:save=FILE]",
-    parameters: &["port", "interface", "save"],
+    usage: "self-signed:PORT[:interface=127.0.0.1][:save=FILE][:alpn=NAME,...]",
+    parameters: &["port", "interface", "save", "alpn"],
     positional_max: 1,
 };
 
@@ -30,14 +30,21 @@ fn parse(endpoints: &Endpoints, description: &Description) -> Result<Rc<dyn Stre
     let interface = arguments.optional("interface", "an IP address", |ip| Some(ip.to_owned()))?;
     let interface = interface.unwrap_or_else(|| "127.0.0.1".to_owned());
     let save = arguments.optional("save", "a file", |path| (!path.is_empty()).then(|| path.into()))?;
+    let names = |text: &str| {
+        let names = Vec::from_iter(text.split(',').map(str::to_owned));
+        names.iter().all(|name| (1..=255).contains(&name.len())).then_some(names)
+    };
+    let protocols = arguments.optional("alpn", "names with commas between them", names)?.unwrap_or_default();
     let inner = endpoints.server(&format!("tcp:{port}:interface={}", quote_string_argument(&interface)))?;
-    Ok(Rc::new(SelfSignedEndpoint { inner, save }))
+    Ok(Rc::new(SelfSignedEndpoint { inner, save, protocols }))
 }
 
 struct SelfSignedEndpoint {
     inner: Rc<dyn StreamServerEndpoint>,
     /// The file for the certificate, so that clients can trust it.
     save: Option<PathBuf>,
+    /// The application protocols (ALPN), the favourite first.
+    protocols: Vec<String>,
 }
 
 impl SelfSignedEndpoint {
@@ -51,7 +58,7 @@ impl SelfSignedEndpoint {
             saved.map_err(|error| TlsError::Configuration(format!("{}: {error}", path.display())))?;
         }
         let identity = Identity::from_pem(certificate.as_bytes(), made.signing_key.serialize_pem().as_bytes())?;
-        TlsServer::new(ServerOptions::new().identity(identity))
+        TlsServer::new(ServerOptions::new().identity(identity).application_protocols(&self.protocols))
     }
 }
 

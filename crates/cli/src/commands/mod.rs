@@ -120,7 +120,7 @@ pub(crate) fn kinds(quiet: bool) -> Kinds {
     kinds.add_checked("process", Procmon::needs_foreground, move |_, options| {
         Ok(CommandService::new(Command::Procmon(Box::new(options)), quiet))
     });
-    let serves = |options: &Serve| needs_foreground(&options.listen);
+    let serves = |options: &Serve| needs_foreground(options.listen.iter().chain(&options.redirect_from));
     kinds.add_checked("serve", serves, move |_, options| Ok(CommandService::new(Command::Serve(options), quiet)));
     kinds
 }
@@ -136,6 +136,7 @@ impl Command {
                 datagrams::check_reflection(small)
             }
             Command::Portforward(forward) => portforward::check_transports(forward),
+            Command::Serve(serve) => serve::check(serve),
             _ => Ok(()),
         }
     }
@@ -148,14 +149,14 @@ impl Command {
             }
             Command::Portforward(forward) => &forward.listen,
             Command::Procmon(procmon) => return procmon.needs_foreground(),
-            Command::Serve(serve) => &serve.listen,
+            Command::Serve(serve) => return needs_foreground(serve.listen.iter().chain(&serve.redirect_from)),
             Command::Watch(_) => return Some(NEEDS_FOREGROUND.to_owned()),
         })
     }
 }
 
-fn needs_foreground(endpoints: &[String]) -> Option<String> {
-    let endpoint = endpoints.iter().find(|endpoint| is_standard_streams(endpoint))?;
+fn needs_foreground<'a>(endpoints: impl IntoIterator<Item = &'a String>) -> Option<String> {
+    let endpoint = endpoints.into_iter().find(|endpoint| is_standard_streams(endpoint))?;
     Some(format!("'{endpoint}' needs standard input and output, which a daemon does not have"))
 }
 

@@ -77,6 +77,15 @@ pub(crate) fn keep_alive_count<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     deserializer.deserialize_any(CheckedNumber { expected: "a number from 1 to 127", check: super::keep_alive_count })
 }
 
+pub(crate) fn whole_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let number = CheckedNumber { expected: "a whole number of seconds", check: super::whole_seconds };
+    deserializer.deserialize_any(number).map(Some)
+}
+
+pub(crate) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    deserializer.deserialize_any(CheckedNumber { expected: "a port from 1 to 65535", check: super::port }).map(Some)
+}
+
 const CLIENT_ENDPOINT: &str = "an endpoint in quotes, as in \"tcp:localhost:8000\"";
 const SECONDS: &str = "a non-negative number of seconds";
 

@@ -101,6 +101,17 @@ pub(crate) fn keep_alive_count(text: &str) -> Result<u32, String> {
     whole(text, 1, KEEP_ALIVE_COUNT_MAX)
 }
 
+/// Reads a number of seconds without a fraction.
+pub(crate) fn whole_seconds(text: &str) -> Result<u32, String> {
+    whole(text, 0, u32::MAX)
+}
+
+/// Reads the number of a port that clients can connect to.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("expected a number from 1 to {}", u16::MAX))
+}
+
 fn whole(text: &str, least: u32, most: u32) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("expected a whole number from {least} to {most}"))

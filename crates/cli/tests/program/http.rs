@@ -37,6 +37,14 @@ impl Client {
         Client(BufReader::new(server.connect()))
     }
 
+    /// Connects to another address of a server.
+    #[cfg(feature = "tls")]
+    pub(crate) fn to(address: std::net::SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(crate::running::PATIENCE)).unwrap();
+        Client(BufReader::new(stream))
+    }
+
     /// Returns a client whose request is being answered. On a suspended machine, a server with a short idle limit may close a
     /// connection before its request arrives. Then another connection is tried.
     #[track_caller]

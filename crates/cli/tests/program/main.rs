@@ -10,7 +10,13 @@ mod daemons;
 mod datagrams;
 mod endpoints;
 mod flood;
+#[cfg(feature = "tls")]
+mod frames;
 mod http;
+#[cfg(feature = "tls")]
+mod http2;
+#[cfg(feature = "tls")]
+mod https;
 mod portforward;
 #[cfg(target_os = "linux")]
 mod procmon;

@@ -19,13 +19,13 @@ use crate::wire::{read_all, read_exactly};
 const VERSIONS: [&str; 2] = ["-tls1_2", "-tls1_3"];
 
 /// An authority with the files of its certificates.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
     /// Creates an authority, whose certificate is written to the file `name`.
-    fn new(scratch: &Scratch, name: &str) -> Authority {
+    pub(crate) fn new(scratch: &Scratch, name: &str) -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -35,7 +35,7 @@ impl Authority {
     }
 
     /// Returns a new certificate for `host` and its key, as PEM texts.
-    fn issue(&self, host: &str) -> [String; 2] {
+    pub(crate) fn issue(&self, host: &str) -> [String; 2] {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, host);
@@ -45,7 +45,7 @@ impl Authority {
 }
 
 /// A folder with the files `authority` and `server.pem`, which has a certificate for localhost and its key.
-fn files() -> Scratch {
+pub(crate) fn files() -> Scratch {
     let scratch = Scratch::new();
     let authority = Authority::new(&scratch, "authority");
     scratch.write("server.pem", authority.issue("localhost").concat());
@@ -53,17 +53,17 @@ fn files() -> Scratch {
 }
 
 /// Returns the description of a server with the certificates in the entry `name`.
-fn at(scratch: &Scratch, name: &str) -> String {
+pub(crate) fn at(scratch: &Scratch, name: &str) -> String {
     format!("tls:{}:port=0:interface=127.0.0.1", scratch.join(name))
 }
 
 /// Starts a command of the program that listens on `endpoint`.
-fn serve(command: &[&str], endpoint: &str) -> Running {
+pub(crate) fn serve(command: &[&str], endpoint: &str) -> Running {
     Running::start_command(program(&[command, &["--listen", endpoint]].concat()))
 }
 
 /// Returns the description of a client of a port on this machine.
-fn to(port: u16, options: &[(&str, String)]) -> String {
+pub(crate) fn to(port: u16, options: &[(&str, String)]) -> String {
     let options = options.iter().map(|(name, value)| format!(":{name}={value}"));
     format!("tls:localhost:{port}{}", options.collect::<String>())
 }
@@ -316,7 +316,7 @@ impl Logged {
     }
 }
 
-const LOADED: &str = "the certificates were loaded again";
+pub(crate) const LOADED: &str = "the certificates were loaded again";
 const NOT_LOADED: &str = "the certificates were not loaded again";
 
 #[test]

@@ -15,12 +15,13 @@ use super::condition::{Verdict, Version};
 use super::head::{self, BadHead};
 use super::media_type;
 use super::range::{self, Wanted};
+use super::redirect::HttpsPort;
 use super::request_path::{BadPath, RequestPath};
 use super::root::{Metadata, is_link_loop};
 use super::site::{Found, Site};
 use crate::commands::WARNINGS_APART;
 
-type Answer = Response<Content>;
+pub(super) type Answer = Response<Content>;
 
 /// Forbids scripts and loading of anything, even if a file name in the listing contains markup.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
@@ -48,6 +49,17 @@ pub(super) fn without_thread(failure: &Failure) -> Answer {
     match failure.downcast_ref() {
         Some(Error::Panicked(..)) => Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the server failed").into_answer(),
         _ => Refusal(StatusCode::SERVICE_UNAVAILABLE, "the server has no free thread").into_answer(),
+    }
+}
+
+/// Returns the response that leads to HTTPS. The client repeats its request there, with the same method and body.
+pub(super) fn redirected(request: &Parts, port: &HttpsPort) -> Answer {
+    let no_host = || Refusal(StatusCode::BAD_REQUEST, "the request names no host");
+    let location =
+        head::check(request).map_err(Refusal::from).and_then(|()| port.location(request).ok_or_else(no_host));
+    match location {
+        Ok(location) => moved(StatusCode::PERMANENT_REDIRECT, &location),
+        Err(refusal) => refusal.into_answer(),
     }
 }
 
@@ -224,8 +236,12 @@ fn redirect(path: &RequestPath, query: Option<&str>) -> Answer {
         location.push('?');
         location.push_str(query);
     }
-    let mut answer = text(StatusCode::MOVED_PERMANENTLY, format!("moved to {location}\n"));
-    set(&mut answer, header::LOCATION, &location);
+    moved(StatusCode::MOVED_PERMANENTLY, &location)
+}
+
+fn moved(status: StatusCode, location: &str) -> Answer {
+    let mut answer = text(status, format!("moved to {location}\n"));
+    set(&mut answer, header::LOCATION, location);
     answer
 }
 

@@ -1,99 +1,146 @@
-//! One connection: hyper on the reactor, with an idle limit. After `serve` has closed a connection, the reactor lets it
-//! linger, so that the last response arrives.
+//! One connection: the handshake of TLS, if there is one, and then hyper on the reactor.
+//!
+//! ```text
+//!   plain                            --> HTTP/1.1
+//!   TLS   handshake --> ALPN h2      --> HTTP/2
+//!                       anything else --> HTTP/1.1
+//! ```
+//!
+//! After `serve` has closed a connection, the reactor lets it linger, so that the last response arrives.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::io;
-use std::io::IoSlice;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use ropewalk::task::hyper::LoopTimer;
+use hyper::header::HeaderValue;
 use ropewalk::task::{AsyncStream, StreamFactory};
-use ropewalk::{Factory, Reactor, Transport};
+use ropewalk::{Address, Bytes, Error, Factory, Protocol, Reactor, Transport};
 
-use super::answer::{self, answer};
-use super::body::ResponseBody;
 use super::connections::{Connections, TrackedConnection};
-use super::site::Site;
-use crate::idle::IdleTimer;
+use super::idle_limited::IdleLimited;
+use super::responder::{Contents, Responder};
+use super::secure::{self, Negotiated};
+use super::{http1, http2};
 
-/// The most bytes of a request head, and of a response that hyper buffers.
-const BUFFER_MAX: usize = 32 * 1024;
+/// The contents and the options of all connections of a port.
+pub(super) struct Service {
+    pub(super) contents: Contents,
+    /// The field `Strict-Transport-Security` of responses over TLS.
+    pub(super) transport_security: Option<HeaderValue>,
+    pub(super) idle_limit: Option<Duration>,
+    http1: hyper::server::conn::http1::Builder,
+}
 
-/// Multiplies the idle limit while a response is sent: a slow peer gets more time than a silent one.
-const STALL_FACTOR: u32 = 10;
+/// A factory that serves some contents, and adds each new connection to the open ones.
+pub(super) struct Connecting {
+    service: Rc<Service>,
+    connections: Rc<Connections>,
+    reactor: Reactor,
+}
 
-/// Returns a factory that serves `site`. The factory adds each new connection to `connections`.
-pub(super) fn factory(
-    reactor: &Reactor,
-    site: Arc<Site>,
-    idle_limit: Option<Duration>,
-    connections: &Rc<Connections>,
-) -> impl Factory + use<> {
-    let mut http = http1::Builder::new();
-    http.timer(LoopTimer::new(reactor)).header_read_timeout(idle_limit).max_buf_size(BUFFER_MAX).half_close(true);
-    let (http, connections) = (Rc::new(http), connections.clone());
-    StreamFactory::new(move |stream, reactor| {
-        let tracked = connections.add(reactor);
+impl Connecting {
+    pub(super) fn new(
+        reactor: &Reactor,
+        contents: Contents,
+        transport_security: Option<HeaderValue>,
+        idle_limit: Option<Duration>,
+        connections: &Rc<Connections>,
+    ) -> Connecting {
+        let http1 = http1::options(reactor, idle_limit);
+        let service = Rc::new(Service { contents, transport_security, idle_limit, http1 });
+        Connecting { service, connections: connections.clone(), reactor: reactor.clone() }
+    }
+}
+
+impl Factory for Connecting {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        let tracked = self.connections.add(&self.reactor);
+        Some(Box::new(Opening { service: self.service.clone(), tracked: Some(tracked), opened: None }))
+    }
+}
+
+/// A connection that is served once its handshake has completed.
+struct Opening {
+    service: Rc<Service>,
+    /// `None` once the connection is served.
+    tracked: Option<Rc<TrackedConnection>>,
+    opened: Option<Box<dyn Protocol>>,
+}
+
+impl Opening {
+    fn begin(&mut self, transport: &Transport, negotiated: Negotiated) {
+        let Some(tracked) = self.tracked.take() else { return };
         // The connection counts until it is lost: hyper may finish before the last bytes are sent.
         let sent = tracked.clone();
-        stream.transport().when_lost().add_callback(move |_| drop(sent));
-        let stream = IdleLimited::new(stream, idle_limit.map(|limit| limit * STALL_FACTOR), tracked.clone());
-        reactor.spawn(serve(http.clone(), stream, site.clone(), tracked));
-    })
+        transport.when_lost().add_callback(move |_| drop(sent));
+        let service = self.service.clone();
+        let serve = move |stream, reactor: &Reactor| {
+            drop(reactor.spawn(serve(service.clone(), stream, negotiated, tracked.clone())));
+        };
+        self.opened = StreamFactory::new(serve).build_protocol(transport.peer());
+        if let Some(opened) = &mut self.opened {
+            opened.connection_made(transport);
+        }
+    }
 }
 
-async fn serve(http: Rc<http1::Builder>, stream: IdleLimited, site: Arc<Site>, tracked: Rc<TrackedConnection>) {
-    let transport = stream.stream.transport().clone();
-    let peer = transport.peer().clone();
-    let own = tracked.clone();
-    let service = service_fn(move |request| respond(transport.clone(), site.clone(), own.clone(), request));
-    let mut connection = http.serve_connection(stream, service);
-    let mut unneeded = pin!(tracked.until_unneeded());
-    let mut is_shutting_down = false;
-    let ended = std::future::poll_fn(|context| {
-        if !is_shutting_down && unneeded.as_mut().poll(context).is_ready() {
-            is_shutting_down = true;
-            Pin::new(&mut connection).graceful_shutdown();
+impl Protocol for Opening {
+    fn connection_made(&mut self, transport: &Transport) {
+        if !secure::is_secure(transport) {
+            self.begin(transport, Negotiated::Http1);
         }
-        Pin::new(&mut connection).poll(context)
-    });
-    if let Err(error) = ended.await {
+    }
+
+    fn layer_opened(&mut self, transport: &Transport) {
+        self.begin(transport, secure::negotiated(transport));
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        if let Some(opened) = &mut self.opened {
+            opened.data_received(transport, data);
+        }
+    }
+
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        if let Some(opened) = &mut self.opened {
+            opened.chunk_received(transport, chunk);
+        }
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        match &mut self.opened {
+            Some(opened) => opened.read_connection_lost(transport),
+            None => transport.lose_connection(),
+        }
+    }
+
+    fn write_connection_lost(&mut self, transport: &Transport) {
+        if let Some(opened) = &mut self.opened {
+            opened.write_connection_lost(transport);
+        }
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        if let Some(opened) = &mut self.opened {
+            opened.connection_lost(transport, reason);
+        }
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        "serve"
+    }
+}
+
+async fn serve(service: Rc<Service>, stream: AsyncStream, negotiated: Negotiated, tracked: Rc<TrackedConnection>) {
+    let peer = stream.transport().peer().clone();
+    let stream = IdleLimited::new(stream, service.idle_limit, tracked.clone());
+    let responder = Responder::new(service.clone(), stream.transport(), tracked);
+    let ended = match negotiated {
+        Negotiated::Http1 => http1::serve(&service.http1, stream, responder).await,
+        Negotiated::Http2 => http2::serve(stream, responder, service.idle_limit).await,
+    };
+    if let Err(error) = ended {
         tracing::info!(%peer, error = %error_chain(&error), "HTTP connection failed");
     }
-}
-
-async fn respond(
-    transport: Transport,
-    site: Arc<Site>,
-    tracked: Rc<TrackedConnection>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let pending = tracked.begin_request();
-    let (head, _body) = request.into_parts();
-    let request_line = tracing::enabled!(tracing::Level::INFO).then(|| format!("{} {}", head.method, head.uri));
-    let reactor = transport.reactor();
-    let handle = reactor.thread_handle();
-    let answered = reactor.defer_to_thread(move || answer(&site, &head, &handle)).await;
-    let mut response = answered.unwrap_or_else(|failure| answer::without_thread(&failure));
-    if let Some(request_line) = request_line {
-        let peer = transport.peer();
-        tracing::info!(%peer, status = response.status().as_u16(), bytes = response.body().length(), "{request_line}");
-    }
-    if tracked.is_closing() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response.map(|content| ResponseBody::new(transport, content, pending)))
 }
 
 /// Joins an error's message with those of its causes, because hyper's messages do not include the causes.
@@ -105,83 +152,4 @@ fn error_chain(error: &hyper::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// The number of unsent bytes beyond which no more are accepted. With it, the outbox holds one piece of a file at most.
-const UNSENT_MAX: usize = 4 * 1024;
-
-/// A stream that is closed when it has been idle for too long, and that holds few unsent bytes.
-struct IdleLimited {
-    stream: AsyncStream,
-    idle: IdleTimer,
-    tracked: Rc<TrackedConnection>,
-}
-
-impl IdleLimited {
-    fn new(stream: AsyncStream, idle_limit: Option<Duration>, tracked: Rc<TrackedConnection>) -> IdleLimited {
-        let _ = stream.transport().set_tcp_no_delay(true);
-        stream.transport().set_watermarks(UNSENT_MAX, 0);
-        let idle = IdleTimer::closing(stream.transport(), idle_limit);
-        IdleLimited { stream, idle, tracked }
-    }
-
-    /// Waits until few bytes are unsent.
-    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        if self.stream.transport().buffered() > UNSENT_MAX {
-            // Written in this turn and sent at its end. Then the stream knows whether the peer is slow.
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn touch_if_ready<T>(&self, outcome: Poll<T>) -> Poll<T> {
-        if outcome.is_ready() {
-            self.idle.touch();
-            self.tracked.touch();
-        }
-        outcome
-    }
-}
-
-impl Read for IdleLimited {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.touch_if_ready(outcome)
-    }
-}
-
-impl Write for IdleLimited {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_writable(context))?;
-        let outcome = Pin::new(&mut self.stream).poll_write(context, data);
-        self.touch_if_ready(outcome)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_writable(context))?;
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.touch_if_ready(outcome)
-    }
 }

@@ -10,13 +10,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use ropewalk::proto::{Moment, Resolver};
+use ropewalk::proto::{Moment, Permit, Resolver};
 use ropewalk::{Deferred, Reactor};
 
 /// The time without traffic after which a closing site closes a connection. A shorter time of grace takes precedence.
@@ -66,12 +67,13 @@ impl Connections {
             open.len()
         };
         self.peak.set(self.peak.get().max(open));
-        let last_activity = Cell::new(reactor.now());
+        let now = reactor.now();
         Rc::new(TrackedConnection {
             connections: self.clone(),
             number,
             reactor: reactor.clone(),
-            last_activity,
+            last_activity: Cell::new(now),
+            last_request: Cell::new(now),
             pending_requests: Cell::new(0),
         })
     }
@@ -135,6 +137,8 @@ pub(super) struct TrackedConnection {
     number: u64,
     reactor: Reactor,
     last_activity: Cell<Moment>,
+    /// The end of the last request, or the beginning of the connection.
+    last_request: Cell<Moment>,
     pending_requests: Cell<u32>,
 }
 
@@ -152,7 +156,40 @@ impl TrackedConnection {
     /// Starts a request, which is pending until the result is dropped.
     pub(super) fn begin_request(self: &Rc<TrackedConnection>) -> PendingRequest {
         self.pending_requests.set(self.pending_requests.get() + 1);
-        PendingRequest(self.clone())
+        PendingRequest { connection: self.clone(), permit: None }
+    }
+
+    /// Restarts the period of [`until_idle`](TrackedConnection::until_idle).
+    pub(super) fn note_request(&self) {
+        self.last_request.set(self.reactor.now());
+    }
+
+    /// Completes when no request has been pending for `limit`.
+    pub(super) async fn until_idle(&self, limit: Duration) {
+        loop {
+            let left = limit.saturating_sub(self.reactor.now().since(self.last_request.get()));
+            match self.pending_requests.get() {
+                0 if left.is_zero() => return,
+                0 => self.reactor.sleep(left).await,
+                _ => self.reactor.sleep(limit).await,
+            }
+        }
+    }
+
+    /// Completes when the site is closing, or when no request has been pending for `limit`.
+    pub(super) async fn until_closing_or_idle(&self, limit: Option<Duration>) {
+        let idle = async {
+            match limit {
+                Some(limit) => self.until_idle(limit).await,
+                None => pending().await,
+            }
+        };
+        let (mut idle, mut closing) = (pin!(idle), pin!(self.until_closing()));
+        poll_fn(|context| match closing.as_mut().poll(context) {
+            Poll::Pending => idle.as_mut().poll(context),
+            closing => closing,
+        })
+        .await;
     }
 
     /// Completes when the site is closing and this connection is silent without a pending request.
@@ -201,11 +238,28 @@ impl Drop for TrackedConnection {
 }
 
 /// A request whose response is not complete.
-pub(super) struct PendingRequest(Rc<TrackedConnection>);
+pub(super) struct PendingRequest {
+    connection: Rc<TrackedConnection>,
+    permit: Option<Rc<Permit>>,
+}
+
+impl PendingRequest {
+    /// Holds `permit` as well, until the response is complete.
+    pub(super) fn hold(&mut self, permit: Permit) {
+        self.permit = Some(Rc::new(permit));
+    }
+
+    /// Returns the permit, for work that may take longer than the response.
+    pub(super) fn permit(&self) -> Option<Rc<Permit>> {
+        self.permit.clone()
+    }
+}
 
 impl Drop for PendingRequest {
     fn drop(&mut self) {
-        self.0.pending_requests.set(self.0.pending_requests.get() - 1);
+        let connection = &self.connection;
+        connection.pending_requests.set(connection.pending_requests.get() - 1);
+        connection.note_request();
     }
 }
 
@@ -302,6 +356,23 @@ mod tests {
         drop(tracked);
         clock.advance(Duration::ZERO);
         assert!(closed.is_done());
+    }
+
+    #[test]
+    fn a_connection_without_a_pending_request_is_idle() {
+        let (clock, connections) = (Clock::new(), quiet(MINUTE));
+        let tracked = connections.add(&clock);
+        let (pending, own) = (tracked.begin_request(), tracked.clone());
+        let idle = clock.spawn(async move { own.until_closing_or_idle(Some(MINUTE)).await });
+        clock.advance(3 * MINUTE / 2);
+        drop(pending);
+        // Bytes that are no request do not count.
+        clock.advance(MINUTE / 2);
+        tracked.touch();
+        clock.advance(MINUTE / 2 - Duration::from_millis(1));
+        assert!(!idle.is_done());
+        clock.advance(Duration::from_millis(1));
+        assert!(idle.is_done());
     }
 
     #[test]

@@ -33,8 +33,18 @@ fn check_host(request: &Parts) -> Result<(), BadHead> {
         (Some(host), None) if !host.is_empty() && !host.to_str().is_ok_and(is_host) => {
             Err(BadHead::Malformed("the Host field is not a valid host"))
         }
+        // RFC 9113, section 8.3.1.
+        (Some(host), None) if request.version == Version::HTTP_2 && !is_authority(request, host) => {
+            Err(BadHead::Malformed("the Host field differs from :authority"))
+        }
         _ => Ok(()),
     }
+}
+
+/// Returns whether the request names no other host than `host`.
+fn is_authority(request: &Parts, host: &HeaderValue) -> bool {
+    let authority = request.uri.authority();
+    authority.is_none_or(|authority| authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()))
 }
 
 /// RFC 9112, section 6.1. hyper decodes the chunks. If the chunks contain another coding, the service would have to

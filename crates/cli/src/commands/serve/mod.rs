@@ -1,4 +1,4 @@
-//! Serves static files over HTTP/1.1.
+//! Serves static files over HTTP/1.1, and over HTTP/2 with TLS.
 //!
 //! ```text
 //!   loop    connection -> hyper -> request head            response head, body -> hyper -> connection
@@ -16,27 +16,67 @@ mod condition;
 mod connection;
 mod connections;
 mod head;
+mod http1;
+mod http2;
+mod idle_limited;
 mod listing;
 mod listings;
 mod media_type;
 mod pieces;
 mod range;
+mod redirect;
 mod request_path;
+mod responder;
 mod root;
+#[cfg_attr(not(feature = "tls"), path = "without_secure.rs")]
+mod secure;
 mod site;
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use hyper::header::HeaderValue;
 use ropewalk::{Address, Reactor};
 use ropewalk_runner::BoxedError;
 
 use super::Begun;
 use crate::arguments::Serve;
 use crate::descriptors::connection_limit;
-use crate::listen::{Listeners, is_tls, listen};
+use crate::endpoint_types::endpoints_of_http;
+use crate::listen::{Listeners, Place, is_tls, listen_each};
+use connection::Connecting;
 use connections::Connections;
+use redirect::HttpsPort;
+use responder::Contents;
 use site::Site;
+
+/// Checks that the options for HTTPS have an endpoint with TLS.
+///
+/// # Errors
+/// A message for the author of the options.
+pub(super) fn check(options: &Serve) -> Result<(), String> {
+    if let Some(secure) = options.redirect_from.iter().find(|endpoint| is_tls(endpoint)) {
+        let secure = secure.escape_debug();
+        return Err(format!(
+            "cannot redirect to HTTPS from '{secure}': it speaks TLS itself, expected one such as tcp:80"
+        ));
+    }
+    if options.redirect_port.is_some() && options.redirect_from.is_empty() {
+        return Err(
+            "--redirect-port needs an endpoint to redirect from: add one, such as --redirect-from tcp:80".to_owned()
+        );
+    }
+    if options.listen.iter().any(|endpoint| is_tls(endpoint)) {
+        return Ok(());
+    }
+    let option = match (options.hsts, options.redirect_from.is_empty()) {
+        (Some(_), _) => "--hsts",
+        (None, false) => "--redirect-from",
+        (None, true) => return Ok(()),
+    };
+    Err(format!("{option} needs an endpoint with TLS: add one, such as --listen tls:PATH"))
+}
 
 /// Starts to listen.
 pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedError> {
@@ -47,14 +87,42 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
     let limit = connection_limit(options.max_connections, 2);
     let served = site.clone();
     let connections = Connections::new(options.grace, move || served.release_memory());
-    let factory = connection::factory(reactor, site.clone(), options.idle_timeout.0, &connections);
-    let Listeners { ports, places, .. } = listen(reactor, &options.listen, limit, factory)?;
-    let urls: Vec<_> = places.iter().zip(&options.listen).map(|(place, by)| url(place.address(), by)).collect();
-    let start_line = format!("serve on {}: {directory} at {}", reactor.name(), urls.join(", "));
+    let https_port = Rc::<HttpsPort>::default();
+    let connecting = |contents, transport_security| {
+        let idle_limit = options.idle_timeout.0;
+        Rc::new(Connecting::new(reactor, contents, transport_security, idle_limit, &connections))
+    };
+    let files = connecting(Contents::Files(site.clone()), options.hsts.map(transport_security));
+    let redirects = connecting(Contents::Redirects(https_port.clone()), None);
+    let services = [(&options.listen[..], files as _), (&options.redirect_from[..], redirects as _)];
+    let Listeners { ports, places, .. } = listen_each(reactor, &endpoints_of_http(), limit, services)?;
+    let (served_at, redirected_from) = places.split_at(options.listen.len());
+    if let Some(port) = options.redirect_port.or_else(|| first_tls_port(served_at, &options.listen)) {
+        https_port.set(port);
+    }
+    let mut start_line =
+        format!("serve on {}: {directory} at {}", reactor.name(), urls(served_at, &options.listen).join(", "));
+    if !redirected_from.is_empty() {
+        start_line += &format!(", redirecting from {}", urls(redirected_from, &options.redirect_from).join(", "));
+    }
     let reactor = reactor.clone();
     let check = move || site.check().map_err(|error| cannot_serve(error).into());
     let close = move || connections.close(&reactor);
     Ok(Begun { start_line, ports, check: Some(Box::new(check)), close: Some(Box::new(close)), ..Begun::default() })
+}
+
+/// Returns the value of `Strict-Transport-Security`: RFC 6797, section 6.1.
+fn transport_security(seconds: u32) -> HeaderValue {
+    HeaderValue::from_str(&format!("max-age={seconds}")).expect("ASCII characters")
+}
+
+fn first_tls_port(places: &[Place], endpoints: &[String]) -> Option<u16> {
+    let mut places = places.iter().zip(endpoints);
+    places.find_map(|(place, endpoint)| place.address().inet().filter(|_| is_tls(endpoint))).map(|inet| inet.port())
+}
+
+fn urls(places: &[Place], endpoints: &[String]) -> Vec<String> {
+    places.iter().zip(endpoints).map(|(place, endpoint)| url(place.address(), endpoint)).collect()
 }
 
 /// Returns the URL of a TCP address that `endpoint` describes. Other addresses are returned unchanged.
