@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ropewalk_runner::RunnerOptions;
 use serde::Deserialize;
 
@@ -91,6 +91,13 @@ Examples:
   ropewalk watch --run --ignore target . -- cargo test  run the tests after each change
   ropewalk watch cert.pem key.pem -- nginx -g 'daemon off;'";
 
+const PORTFORWARD_EXAMPLES: &str = "\
+Examples:
+  ropewalk portforward --listen tcp:8000:interface=127.0.0.1 --to tcp:example.com:80
+  ropewalk portforward --listen tls:cert.pem --to unix:/run/app.sock     take TLS off
+  ropewalk portforward --listen unix:/run/db.sock --to tls:db.example.org:5433
+  ropewalk portforward --listen haproxy:tcp:8443 --to tls:web.example.org:443 --send-proxy v2";
+
 const SERVE_EXAMPLES: &str = "\
 Examples:
   ropewalk serve .                                   serve this directory at http://127.0.0.1:8080/
@@ -160,6 +167,7 @@ pub(crate) enum Command {
     ///
     /// Between datagram endpoints, each client has a flow: a socket of its own towards the target. Answers return to the
     /// client. Datagrams that a side does not take at once are dropped.
+    #[command(after_help = PORTFORWARD_EXAMPLES)]
     Portforward(Portforward),
     /// Keep programs running: start them, start them again when they end, and stop them together
     ///
@@ -250,6 +258,12 @@ pub(crate) struct Portforward {
     #[serde(deserialize_with = "deserialize::any_client_endpoint")]
     pub(crate) to: String,
 
+    /// Begin each connection to the target with a PROXY header, which names the addresses of the client. With --listen
+    /// haproxy:..., the addresses are those of the header that was received
+    #[arg(long, value_name = "VERSION")]
+    #[serde(default)]
+    pub(crate) send_proxy: Option<ProxyVersion>,
+
     /// Maximum number of open connections, beyond which new ones wait, or of flows, beyond which a new client replaces
     /// the flow that was idle for longest [default: 10000, or fewer if the limit on open files is low]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
@@ -280,6 +294,16 @@ pub(crate) struct Portforward {
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) foreign: ForeignOptions,
+}
+
+/// The values of `--send-proxy`.
+#[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ProxyVersion {
+    /// A line of text. It has no form for UNIX sockets
+    V1,
+    /// Binary
+    V2,
 }
 
 #[derive(Args, Deserialize)]

@@ -20,6 +20,8 @@ mod https;
 mod portforward;
 #[cfg(target_os = "linux")]
 mod procmon;
+#[cfg(feature = "tls")]
+mod proxy_headers;
 mod restart;
 mod running;
 #[cfg(target_os = "linux")]

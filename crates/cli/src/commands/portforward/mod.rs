@@ -9,8 +9,10 @@
 //! The client is read only once the target is connected. When one side half-closes, the other side is half-closed after
 //! all data before that has been sent. When one side is reset, so is the other.
 
+mod announcement;
 mod datagrams;
 mod own_connections;
+mod proxy_header;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,10 +21,11 @@ use std::time::Duration;
 use ropewalk::endpoints::{StreamClientEndpoint, client_from_string};
 use ropewalk::proto::CancelHandle;
 use ropewalk::sys::KeepAliveTimes;
-use ropewalk::{Address, Bytes, Error, Factory, Failure, Protocol, Reactor, Transport};
+use ropewalk::{Address, Bytes, Deferred, Error, Factory, Failure, Protocol, Reactor, Transport};
 
 use ropewalk_runner::BoxedError;
 
+use announcement::Announcement;
 use own_connections::{Checked, Entry, OwnConnections};
 
 use super::relay::{self, Side};
@@ -41,6 +44,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(4 * 3600);
 /// A message for the author of the options.
 pub(super) fn check_transports(options: &Portforward) -> Result<(), String> {
     let to_datagrams = is_datagram_client(&options.to);
+    if to_datagrams && options.send_proxy.is_some() {
+        let target = options.to.escape_debug();
+        return Err(format!("--send-proxy is for streams: '{target}' is for datagrams"));
+    }
     let Some(other) = options.listen.iter().find(|listen| is_datagram_server(listen) != to_datagrams) else {
         return Ok(());
     };
@@ -54,7 +61,10 @@ pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, B
     if is_datagram_client(&options.to) {
         return datagrams::begin(reactor, options);
     }
-    let target = client_from_string(reactor, &options.to)?;
+    let target = match options.send_proxy {
+        Some(version) => Target::Announced(Announcement::parse(&options.to, version)?),
+        None => Target::Plain(client_from_string(reactor, &options.to)?),
+    };
     let own = Rc::<OwnConnections>::default();
     let idle_limit = options.idle_timeout.map_or(Some(IDLE_LIMIT), |limit| limit.0);
     let route = Route { target, idle_limit, keep_alive: keep_alive(options), own: own.clone() };
@@ -76,9 +86,25 @@ fn keep_alive(options: &Portforward) -> Option<KeepAliveTimes> {
     })
 }
 
+/// The endpoint that connections are forwarded to.
+enum Target {
+    Plain(Rc<dyn StreamClientEndpoint>),
+    /// Each connection begins with a PROXY header.
+    Announced(Announcement),
+}
+
+impl Target {
+    fn connect(&self, client: &Transport, factory: Rc<dyn Factory>) -> Deferred<Transport> {
+        match self {
+            Target::Plain(endpoint) => endpoint.connect(&client.reactor(), factory),
+            Target::Announced(announcement) => announcement.connect(client, factory),
+        }
+    }
+}
+
 /// The target, and the options of all connections.
 struct Route {
-    target: Rc<dyn StreamClientEndpoint>,
+    target: Target,
     idle_limit: Option<Duration>,
     keep_alive: Option<KeepAliveTimes>,
     own: Rc<OwnConnections>,
@@ -196,7 +222,7 @@ impl Protocol for Client {
         let reactor = transport.reactor();
         self.pair.start_idle_timer(&reactor, self.route.idle_limit);
         let factory = TargetFactory { route: self.route.clone(), pair: self.pair.clone() };
-        let connected = self.route.target.connect(&reactor, Rc::new(factory));
+        let connected = self.route.target.connect(transport, Rc::new(factory));
         self.pair.attempt.replace(Some(connected.cancel_handle()));
         let pair = self.pair.clone();
         connected.add_callbacks(|_| (), move |reason| pair.refuse(&reason));
@@ -306,7 +332,7 @@ mod tests {
     }
 
     fn forward(net: &MemoryReactor, idle_limit: Option<Duration>) {
-        let target = client_from_string(net, "tcp:10.0.0.2:7").unwrap();
+        let target = Target::Plain(client_from_string(net, "tcp:10.0.0.2:7").unwrap());
         let route = Route { target, idle_limit, keep_alive: None, own: Rc::default() };
         net.listen_tcp("10.0.0.1:80", Forward(Rc::new(route))).unwrap();
     }
