@@ -22,6 +22,8 @@ mod portforward;
 mod procmon;
 #[cfg(feature = "tls")]
 mod proxy_headers;
+#[cfg(feature = "tls")]
+mod reload;
 mod restart;
 mod running;
 #[cfg(target_os = "linux")]
