@@ -40,6 +40,10 @@ pub(crate) fn any_server_endpoint(text: &str) -> Result<String, DescriptionError
 
 /// Checks the description of a client endpoint, for streams or for datagrams.
 pub(crate) fn any_client_endpoint(text: &str) -> Result<String, DescriptionError> {
+    if text.get(..8).is_some_and(|prefix| prefix.eq_ignore_ascii_case("haproxy:")) {
+        let message = "'haproxy:' is for --listen: to send a PROXY header to the target, use --send-proxy v1 or v2";
+        return Err(DescriptionError::new(0, message));
+    }
     let endpoints = endpoints();
     let (streams, datagrams) = (endpoints.client_names(), endpoints.datagram_client_names());
     match transport(text, &streams, &datagrams, "client", "tcp:localhost:8000")? {

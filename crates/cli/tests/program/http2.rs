@@ -334,6 +334,23 @@ fn a_shutdown_completes_the_streams_in_progress() {
 }
 
 #[test]
+fn a_client_that_vanishes_is_a_failure_only_during_a_request() {
+    let scratch = files();
+    let mut server = serve(&scratch, &["-v"]);
+    let port = server.address().port();
+    let mut client = Frames::connect(port, &[]);
+    client.get(1, "/page");
+    assert_eq!(client.body(1), b"a page\n");
+    drop(client);
+    let mut client = Frames::connect(port, &[(INITIAL_WINDOW_SIZE, 0)]);
+    client.get(1, "/large?x=y");
+    client.next_of(HEADERS);
+    drop(client);
+    let log = server.log_until("HTTP connection failed");
+    assert!(log.contains("GET /large?x=y "), "{log}");
+}
+
+#[test]
 fn a_host_that_differs_from_the_authority_is_refused() {
     let scratch = files();
     let server = serve(&scratch, &[]);

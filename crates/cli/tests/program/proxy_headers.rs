@@ -189,12 +189,15 @@ fn a_header_is_written_to_a_unix_socket() {
 }
 
 #[test]
-fn datagrams_have_no_header() {
+fn wrong_options_for_a_header_name_the_remedy() {
     let options = ["portforward", "--listen", "udp:0:interface=127.0.0.1", "--to", "udp:127.0.0.1:9"];
     let output = outcome(&[&options[..], &["--send-proxy", "v2"]].concat());
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(error.contains("--send-proxy is for streams: 'udp:127.0.0.1:9' is for datagrams"), "{error}");
+    let output = outcome(&["portforward", "--listen", "tcp:0", "--to", "haproxy:tcp:127.0.0.1:9"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && error.contains("use --send-proxy v1 or v2"), "{error}");
     let output = outcome(&["portforward", "--listen", "tcp:0", "--to", "tcp:127.0.0.1:9", "--send-proxy", "3"]);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && error.contains("v1") && error.contains("v2"), "{error}");

@@ -159,6 +159,11 @@ impl TrackedConnection {
         PendingRequest { connection: self.clone(), permit: None }
     }
 
+    /// Returns whether a request is pending.
+    pub(super) fn has_request(&self) -> bool {
+        self.pending_requests.get() > 0
+    }
+
     /// Restarts the period of [`until_idle`](TrackedConnection::until_idle).
     pub(super) fn note_request(&self) {
         self.last_request.set(self.reactor.now());

@@ -22,7 +22,9 @@
 //! There are no PINGs to the peer: behind a large response to a slow reader, the answer would come too late.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -81,7 +83,8 @@ pub(super) async fn serve(
     let service = service_fn(move |request| respond(responder.clone(), responses.clone(), request));
     let mut connection = pin!(options(&reactor, idle_limit).serve_connection(stream, service));
     if let Some(ended) = before(connection.as_mut(), tracked.until_closing_or_idle(idle_limit)).await {
-        return ended;
+        // Many clients close a connection that they do not need any more without a word, also one of TLS.
+        return ended.or_else(|error| if tracked.has_request() || !is_loss(&error) { Err(error) } else { Ok(()) });
     }
     connection.as_mut().graceful_shutdown();
     tracked.note_request();
@@ -90,6 +93,18 @@ pub(super) async fn serve(
     }
     idle::close(&transport);
     Ok(())
+}
+
+/// Returns whether the connection was lost, without a fault of HTTP/2.
+fn is_loss(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn options(reactor: &Reactor, idle_limit: Option<Duration>) -> Builder<Streams> {
