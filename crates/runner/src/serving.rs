@@ -58,7 +58,7 @@ struct Progress {
     watch: RefCell<Option<StartWatch>>,
     /// Whether the shutdown is complete.
     in_order: Cell<bool>,
-    /// The handler of SIGHUP. Without one, the signal ends the program.
+    /// The handler of SIGHUP. Without one, the signal stops the program.
     hangup: RefCell<Option<SignalWatch>>,
 }
 
