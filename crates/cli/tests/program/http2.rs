@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::frames::{
-    ACK, CANCEL, CONTINUATION, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, GOAWAY, HEADERS, PING,
+    ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, GOAWAY, HEADERS, PING,
     REFUSED_STREAM, RST_STREAM, SETTINGS, STATUS_200, STATUS_400, WHOLE_REQUEST, encoded, fields,
 };
 use crate::http::Client;
@@ -123,6 +123,24 @@ fn the_fields_of_a_response_are_those_of_http_1() {
     assert_eq!(without_date(&status_lines), without_date(&one));
     let part = curl(&scratch, &server, &["--http2", "--range", "2-5"], &["/page"]).expect("curl");
     assert_eq!(text(&part.stdout), "page");
+}
+
+#[test]
+fn a_refused_upload_over_http2_gets_its_answer() {
+    let scratch = files();
+    let server = serve(&scratch, &[]);
+    let body = format!("@{}", scratch.join("site/large"));
+    let options = ["--http2", "--data-binary", &body, "--write-out", "%{http_code}"];
+    let Some(output) = curl(&scratch, &server, &options, &["/page"]) else { return };
+    let answer = text(&output.stdout);
+    assert_eq!(answer, "405 Method Not Allowed: expected GET or HEAD\n405", "{}", text(&output.stderr));
+    // Frames without a byte come to an end.
+    let mut client = Frames::connect(server.address().port(), &[]);
+    client.send(HEADERS, END_HEADERS, 1, &fields("/page", &[]));
+    assert_eq!(client.body(1), b"a page\n");
+    let empty = encoded(DATA, 0, 1, &[]).repeat(100_000);
+    let _ = client.try_send_bytes(&empty);
+    assert_eq!(client.next_of(GOAWAY).code(), ENHANCE_YOUR_CALM);
 }
 
 #[test]

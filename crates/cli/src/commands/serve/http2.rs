@@ -16,8 +16,8 @@
 //! **Floods.** A stream that the peer has reset counts as a response until its work in the thread pool is done
 //! (CVE-2023-44487). After [`RESETS_MAX`] streams that are reset before they are accepted, h2 closes the connection with
 //! ENHANCE_YOUR_CALM, and after [`FAULTS_MAX`] that h2 itself has reset (CVE-2025-8671). h2 reads no further frame until it
-//! has written the answer to the last SETTINGS or PING, so their answers do not pile up. Frames that are no request do
-//! not count as activity.
+//! has written the answer to the last SETTINGS or PING, so their answers do not pile up. It closes a connection with too
+//! many small DATA frames as well. Frames that are no request do not count as activity.
 //!
 //! There are no PINGs to the peer: behind a large response to a slow reader, the answer would come too late.
 
@@ -41,6 +41,7 @@ use ropewalk::{DeferredSemaphore, Reactor};
 use super::body::ResponseBody;
 use super::idle_limited::{IdleLimited, STALL_FACTOR};
 use super::responder::Responder;
+use super::upload;
 use crate::idle;
 
 /// The most bytes of the fields of a request. The settings name this limit, and a larger request is answered with status 431.
@@ -55,7 +56,7 @@ const RESPONSES_MAX: usize = 8;
 /// The number of bytes of a stream that are handed to h2 before the peer has room for them.
 const UNSENT_MAX: usize = 16 * 1024;
 
-/// The number of bytes of request bodies that a peer may send unasked. Bodies are discarded.
+/// The number of bytes of request bodies that a peer may send before they are discarded.
 const WINDOW: u32 = 65_535;
 
 /// The number of streams that a peer may reset before they are accepted.
@@ -127,8 +128,8 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let mut pending = responder.tracked.begin_request();
-    // The body is dropped, so that h2 keeps nothing of it while the request waits.
-    let (head, _) = request.into_parts();
+    let (head, body) = request.into_parts();
+    upload::discard(responder.reactor(), body);
     // Acquiring fails only if the Deferred is cancelled, which is dropped with this future.
     if let Ok(permit) = responses.acquire().await {
         pending.hold(permit);

@@ -31,6 +31,7 @@ mod root;
 #[cfg_attr(not(feature = "tls"), path = "without_secure.rs")]
 mod secure;
 mod site;
+mod upload;
 
 use std::io;
 use std::rc::Rc;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use hyper::header::HOST;
 use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 
 /// The port of HTTPS unless a URL names another one.
 const DEFAULT_PORT: u16 = 443;
@@ -34,7 +35,7 @@ impl HttpsPort {
             return None;
         }
         // The targets of CONNECT and of OPTIONS * have no path.
-        let path = request.uri.path_and_query().map(|path| path.as_str()).filter(|path| path.starts_with('/'));
+        let path = request.uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/'));
         let port = match self.0.get() {
             DEFAULT_PORT => String::new(),
             port => format!(":{port}"),

@@ -7,7 +7,7 @@ use hyper::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::http::request::Parts;
 use hyper::{Response, Version};
 use ropewalk::proto::Permit;
-use ropewalk::{Deferred, Transport};
+use ropewalk::{Deferred, Reactor, Transport};
 
 use super::answer::{self, Answer, answer};
 use super::body::ResponseBody;
@@ -28,13 +28,19 @@ pub(super) enum Contents {
 pub(super) struct Responder {
     service: Rc<Service>,
     transport: Transport,
+    reactor: Reactor,
     pub(super) tracked: Rc<TrackedConnection>,
     is_secure: bool,
 }
 
 impl Responder {
     pub(super) fn new(service: Rc<Service>, transport: &Transport, tracked: Rc<TrackedConnection>) -> Responder {
-        Responder { service, transport: transport.clone(), tracked, is_secure: is_secure(transport) }
+        let reactor = transport.reactor();
+        Responder { service, transport: transport.clone(), reactor, tracked, is_secure: is_secure(transport) }
+    }
+
+    pub(super) fn reactor(&self) -> &Reactor {
+        &self.reactor
     }
 
     /// Returns the response to a request, which is pending until the body of the response has been sent.
@@ -64,9 +70,8 @@ impl Responder {
 
     /// Makes the response in the thread pool.
     async fn file(&self, site: &Arc<Site>, head: Parts, permit: Option<Rc<Permit>>) -> Answer {
-        let (reactor, site) = (self.transport.reactor(), site.clone());
-        let handle = reactor.thread_handle();
-        let answering = reactor.defer_to_thread(move || answer(&site, &head, &handle));
+        let (site, handle) = (site.clone(), self.reactor.thread_handle());
+        let answering = self.reactor.defer_to_thread(move || answer(&site, &head, &handle));
         let answered = match permit {
             Some(permit) => holding(answering, permit),
             None => answering,
