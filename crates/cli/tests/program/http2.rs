@@ -253,6 +253,21 @@ fn a_flood_of_pings_or_settings_costs_little_memory() {
 }
 
 #[test]
+fn a_flood_of_wrong_frames_does_not_flood_the_log() {
+    // h2 has a warning for each answer to a PING that was never sent.
+    let scratch = files();
+    for options in [&[][..], &["-v"]] {
+        let mut server = serve(&scratch, options);
+        let mut client = Frames::connect(server.address().port(), &[]);
+        let _ = client.try_send_bytes(&encoded(PING, ACK, 0, &[0; 8]).repeat(1000));
+        client.get(1, "/page");
+        assert_eq!(client.body(1), b"a page\n");
+        let log = server.log();
+        assert!(log.lines().count() < 10 && !log.contains("PING"), "{log}");
+    }
+}
+
+#[test]
 fn pings_do_not_keep_a_connection_open() {
     let scratch = files();
     let server = serve(&scratch, &["--idle-timeout", "0.5"]);

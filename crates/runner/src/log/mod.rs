@@ -155,7 +155,9 @@ fn filter<S: Subscriber>(
         (false, 2) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };
-    let targets = Targets::new().with_default(level);
+    // h2 warns about single frames of a peer, which can send any number of them.
+    let frames = if level <= LevelFilter::INFO { LevelFilter::ERROR } else { level };
+    let targets = Targets::new().with_default(level).with_target("h2", frames);
     match has_lifecycle && level == LevelFilter::WARN {
         true => targets.with_targets([LIFECYCLE_OF_LIBRARY, LIFECYCLE].map(|target| (target, LevelFilter::INFO))),
         false => targets,
