@@ -258,7 +258,7 @@ pub(crate) struct Portforward {
     #[serde(deserialize_with = "deserialize::any_client_endpoint")]
     pub(crate) to: String,
 
-    /// Begin each connection to the target with a PROXY header, which names the addresses of the client. With --listen
+    /// Begin each connection to the target with a PROXY header, which names the addresses of a TCP client. With --listen
     /// haproxy:..., the addresses are those of the header that was received
     #[arg(long, value_name = "VERSION")]
     #[serde(default)]
@@ -300,7 +300,7 @@ pub(crate) struct Portforward {
 #[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ProxyVersion {
-    /// A line of text. It has no form for UNIX sockets
+    /// A line of text
     V1,
     /// Binary
     V2,
