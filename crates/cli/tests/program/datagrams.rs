@@ -1,7 +1,7 @@
 //! The commands over UDP and UNIX datagrams.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -32,9 +32,20 @@ fn ask(socket: &UdpSocket, question: &[u8]) -> Vec<u8> {
     receive(socket).expect("an answer")
 }
 
+/// Calls `receive` again as long as a signal interrupts it: with a time limit, a socket does not restart the call by
+/// itself (signal(7)).
+fn uninterrupted<T>(mut receive: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match receive() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 fn receive(socket: &UdpSocket) -> Option<Vec<u8>> {
     let mut answer = [0; 70_000];
-    match socket.recv(&mut answer) {
+    match uninterrupted(|| socket.recv(&mut answer)) {
         Ok(length) => Some(answer[..length].to_vec()),
         Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => None,
         Err(error) => panic!("{error}"),
@@ -102,7 +113,7 @@ fn streams_with_datagrams_are_served_together() {
     UnixDatagram::unbound().unwrap().send_to(b"without a name", &path).unwrap();
     local.send_to(b"hello", &path).unwrap();
     let mut answer = [0; 100];
-    let length = local.recv(&mut answer).unwrap();
+    let length = uninterrupted(|| local.recv(&mut answer)).unwrap();
     assert_eq!(&answer[..length], b"hello");
     assert!(server.terminate().0.success());
     assert!(!std::fs::exists(&path).unwrap());
@@ -236,7 +247,7 @@ fn each_client_of_a_forwarder_gets_its_own_answers() {
         // The answers leave in another order.
         let mut questions = Vec::from_iter((0..5).map(|_| {
             let mut question = [0];
-            let (_, from) = target.recv_from(&mut question).unwrap();
+            let (_, from) = uninterrupted(|| target.recv_from(&mut question)).unwrap();
             (question, from)
         }));
         questions.reverse();
@@ -270,7 +281,7 @@ fn datagrams_are_forwarded_to_a_unix_socket() {
     let local = UnixDatagram::bind(scratch.join("client")).unwrap();
     local.set_read_timeout(Some(PATIENCE)).unwrap();
     local.send_to(b"hello", &outer).unwrap();
-    assert_eq!(local.recv(&mut [0; 100]).unwrap(), 5);
+    assert_eq!(uninterrupted(|| local.recv(&mut [0; 100])).unwrap(), 5);
 }
 
 #[test]
