@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
-use ropewalk::task::{AsyncStream, StreamFactory};
+use ropewalk::task::{AsyncStream, Scope, StreamFactory};
 use ropewalk::{Address, Bytes, Error, Factory, Protocol, Reactor, Transport};
 
 use super::connections::{Connections, TrackedConnection};
@@ -54,7 +54,8 @@ impl Connecting {
 impl Factory for Connecting {
     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
         let tracked = self.connections.add(&self.reactor);
-        Some(Box::new(Opening { service: self.service.clone(), tracked: Some(tracked), opened: None }))
+        let service = self.service.clone();
+        Some(Box::new(Opening { service, tracked: Some(tracked), handshake: None, opened: None }))
     }
 }
 
@@ -63,12 +64,28 @@ struct Opening {
     service: Rc<Service>,
     /// `None` once the connection is served.
     tracked: Option<Rc<TrackedConnection>>,
+    /// The task that runs during the handshake.
+    handshake: Option<Scope>,
     opened: Option<Box<dyn Protocol>>,
 }
 
 impl Opening {
+    /// Resets the connection if the site closes and the client does not continue its handshake.
+    fn watch_handshake(&mut self, transport: &Transport) {
+        let Some(tracked) = self.tracked.clone() else { return };
+        let (scope, weak) = (Scope::new(&transport.reactor()), transport.downgrade());
+        drop(scope.spawn(async move {
+            tracked.until_unneeded().await;
+            if let Some(transport) = weak.upgrade() {
+                transport.abort_connection();
+            }
+        }));
+        self.handshake = Some(scope);
+    }
+
     fn begin(&mut self, transport: &Transport, negotiated: Negotiated) {
         let Some(tracked) = self.tracked.take() else { return };
+        self.handshake = None;
         // The connection counts until it is lost: hyper may finish before the last bytes are sent.
         let sent = tracked.clone();
         transport.when_lost().add_callback(move |_| drop(sent));
@@ -85,8 +102,9 @@ impl Opening {
 
 impl Protocol for Opening {
     fn connection_made(&mut self, transport: &Transport) {
-        if !secure::is_secure(transport) {
-            self.begin(transport, Negotiated::Http1);
+        match secure::is_secure(transport) {
+            true => self.watch_handshake(transport),
+            false => self.begin(transport, Negotiated::Http1),
         }
     }
 
@@ -152,4 +170,32 @@ fn error_chain(error: &hyper::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use ropewalk::protocols::TlsServerFactory;
+    use ropewalk::testing::MemoryReactor;
+    use ropewalk::tls::{Identity, ServerOptions, TlsServer};
+
+    use super::*;
+
+    #[test]
+    fn a_silent_handshake_does_not_delay_the_shutdown() {
+        let (net, minute) = (MemoryReactor::new(), Duration::from_secs(60));
+        let connections = Connections::new(minute, || {});
+        let factory = Connecting::new(&net, Contents::Redirects(Rc::default()), None, None, &connections);
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let identity = Identity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes());
+        let tls = TlsServer::new(ServerOptions::new().identity(identity.unwrap())).unwrap();
+        net.listen_tcp("10.0.0.1:443", TlsServerFactory::new(factory, &tls)).unwrap();
+        let clients = [(); 2].map(|()| net.connect_stream("10.0.0.1:443"));
+        net.settle();
+        clients[0].abort();
+        let closed = connections.close(&net);
+        net.settle();
+        assert!(!closed.is_done() && !clients[1].is_reset());
+        net.advance(Duration::from_secs(2));
+        assert!(closed.is_done() && clients[1].is_reset());
+    }
 }
