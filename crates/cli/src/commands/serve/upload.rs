@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
-use ropewalk::Reactor;
+use ropewalk::{Bytes, Reactor};
 
 /// The most bytes that are discarded. Then the stream is reset.
 const DISCARDED_MAX: usize = 16 << 20;
@@ -37,7 +37,7 @@ pub(super) fn discard(reactor: &Reactor, mut body: Incoming) {
 fn poll_discard(body: &mut Incoming, discarded: &mut usize, context: &mut Context<'_>) -> Poll<()> {
     while *discarded < DISCARDED_MAX {
         match Pin::new(&mut *body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => *discarded += frame.data_ref().map_or(0, |data| data.len()),
+            Poll::Ready(Some(Ok(frame))) => *discarded += frame.data_ref().map_or(0, Bytes::len),
             Poll::Ready(_) => return Poll::Ready(()),
             Poll::Pending => return Poll::Pending,
         }
