@@ -38,7 +38,7 @@ fn site_directory() -> Scratch {
 /// A modification time at least a second old, so the server sends it as `Last-Modified`.
 const LONG_AGO: SystemTime = UNIX_EPOCH;
 
-fn set_modified(scratch: &Scratch, name: &str, time: SystemTime) {
+pub(crate) fn set_modified(scratch: &Scratch, name: &str, time: SystemTime) {
     fs::File::options().write(true).open(scratch.join(name)).unwrap().set_modified(time).unwrap();
 }
 
