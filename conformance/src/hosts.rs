@@ -1,4 +1,4 @@
-//! Host loops for a reactor: one that waits by poll(2), one that ticks like a game, and one that gets messages.
+//! HostLoop loops for a reactor: one that waits by poll(2), one that ticks like a game, and one that gets messages.
 //!
 //! Each is the least that such a loop needs, and as such an example of an adapter. Specifications run in them by
 //! [`Subject::hosted`](crate::Subject::hosted).
@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use ropewalk::hosting::{Guest, Host};
+use ropewalk::hosting::{Guest, HostLoop};
 use ropewalk::{Budget, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -20,7 +20,7 @@ const FRAME: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Runs passes of `host` until the run has ended.
-fn run(host: &dyn Host, guest: &Guest) {
+fn run(host: &dyn HostLoop, guest: &Guest) {
     while guest.is_started() {
         host.iterate(guest, None);
     }
@@ -29,7 +29,7 @@ fn run(host: &dyn Host, guest: &Guest) {
 /// A loop that waits for the handle of its guest by poll(2).
 pub struct PollLoop;
 
-impl Host for PollLoop {
+impl HostLoop for PollLoop {
     fn run(&self, guest: &Guest) {
         run(self, guest);
     }
@@ -49,7 +49,7 @@ impl Host for PollLoop {
 /// A loop that makes a turn in each of its frames, and never asks when one is due.
 pub struct TickLoop;
 
-impl Host for TickLoop {
+impl HostLoop for TickLoop {
     fn run(&self, guest: &Guest) {
         run(self, guest);
     }
@@ -63,7 +63,7 @@ impl Host for TickLoop {
 /// A loop that sleeps until it is sent a message.
 pub struct MessageLoop(Receiver<()>);
 
-impl Host for MessageLoop {
+impl HostLoop for MessageLoop {
     fn run(&self, guest: &Guest) {
         run(self, guest);
     }
@@ -77,32 +77,50 @@ impl Host for MessageLoop {
     }
 }
 
-/// Makes `reactor` a guest of a [`PollLoop`] for the rest of the test.
-pub fn poll_loop(reactor: &Reactor) {
-    install(reactor, |guest| {
-        // The descriptor is open before the specification counts its own.
-        guest.handle().expect("a provider with a handle");
-        Rc::new(PollLoop)
-    });
+/// A guest and the host that runs it.
+pub struct Hosted {
+    /// The guest, which the reactor is as long as this exists.
+    pub guest: Guest,
+    /// The host.
+    pub host: Rc<dyn HostLoop>,
 }
 
-/// Makes `reactor` a guest of a [`TickLoop`] for the rest of the test.
-pub fn tick_loop(reactor: &Reactor) {
-    install(reactor, |_| Rc::new(TickLoop));
+impl Hosted {
+    fn new(guest: Guest, host: impl HostLoop + 'static) -> Hosted {
+        let host = Rc::new(host);
+        guest.set_host(host.clone());
+        Hosted { guest, host }
+    }
+
+    /// Runs the host's loop inside a callback, as a modal dialog does.
+    pub fn run_until(&self, done: impl Fn() -> bool) {
+        while !done() {
+            self.host.iterate(&self.guest, None);
+        }
+    }
 }
 
-/// Makes `reactor` a guest of a [`MessageLoop`] for the rest of the test. Its provider waits in a thread.
-pub fn message_loop(reactor: &Reactor) {
-    install(reactor, |guest| {
-        let (messages, received) = channel();
-        guest.wait_in_thread(move || messages.send(()).unwrap_or_default()).expect("a thread starts");
-        Rc::new(MessageLoop(received))
-    });
+fn new_guest(reactor: &Reactor) -> Guest {
+    Guest::new(reactor).expect("a new reactor")
 }
 
-fn install(reactor: &Reactor, host: impl FnOnce(&Guest) -> Rc<dyn Host>) {
-    let guest = Guest::new(reactor).expect("a new reactor");
-    guest.set_host(host(&guest));
-    // A specification has only the reactor.
-    std::mem::forget(guest);
+/// Makes `reactor` a guest of a [`PollLoop`].
+pub fn poll_loop(reactor: &Reactor) -> Hosted {
+    let guest = new_guest(reactor);
+    // The descriptor is open before the specification counts its own.
+    guest.handle().expect("a provider with a handle");
+    Hosted::new(guest, PollLoop)
+}
+
+/// Makes `reactor` a guest of a [`TickLoop`].
+pub fn tick_loop(reactor: &Reactor) -> Hosted {
+    Hosted::new(new_guest(reactor), TickLoop)
+}
+
+/// Makes `reactor` a guest of a [`MessageLoop`]. Its provider waits in a thread.
+pub fn message_loop(reactor: &Reactor) -> Hosted {
+    let guest = new_guest(reactor);
+    let (messages, received) = channel();
+    guest.wait_in_thread(move || messages.send(()).unwrap_or_default()).expect("a thread starts");
+    Hosted::new(guest, MessageLoop(received))
 }

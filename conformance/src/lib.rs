@@ -21,7 +21,7 @@ mod failing_sends;
 #[cfg(target_os = "linux")]
 pub mod foreign_tls;
 pub mod fuse;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub mod hosts;
 mod intercepted;
 pub mod links;

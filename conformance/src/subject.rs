@@ -13,6 +13,7 @@ use ropewalk::{PanicPolicy, Reactor, RunOptions};
 use crate::counting::{Counting, Counts};
 use crate::failing_sends::FailingSends;
 use crate::fuse::{Fuse, Fused};
+use crate::hosts::Hosted;
 use crate::intercepted::Intercepted;
 use crate::naming::Naming;
 use crate::tap::{Tap, tapped};
@@ -25,7 +26,7 @@ pub struct Subject {
     provider: Provider,
     scenarios: Option<&'static str>,
     pub(crate) over_unix: bool,
-    host: Option<fn(&Reactor)>,
+    host: Option<fn(&Reactor) -> Hosted>,
 }
 
 /// The source of a subject's providers.
@@ -90,7 +91,7 @@ impl Subject {
 
     /// Makes each reactor the guest of a host loop, which `install` sets up. See [`hosts`](crate::hosts) for some.
     #[must_use]
-    pub fn hosted(mut self, install: fn(&Reactor)) -> Subject {
+    pub fn hosted(mut self, install: fn(&Reactor) -> Hosted) -> Subject {
         self.host = Some(install);
         self
     }
@@ -101,9 +102,17 @@ impl Subject {
 
     fn installed(&self, reactor: Reactor) -> Reactor {
         if let Some(install) = self.host {
-            install(&reactor);
+            // A specification has only the reactor.
+            std::mem::forget(install(&reactor));
         }
         reactor
+    }
+
+    /// Returns a new reactor as [`reactor`](Subject::reactor) does, with its host.
+    pub fn hosted_reactor(&self) -> (Reactor, Hosted) {
+        let reactor = strict(Reactor::with_provider(self.open()));
+        let hosted = self.host.expect("a subject with a host")(&reactor);
+        (reactor, hosted)
     }
 
     /// Returns a new reactor whose run fails when a callback panics, so that assertions in callbacks count.

@@ -24,7 +24,8 @@ const PAGE: &str = "docs/src/support-matrix.md";
 /// The beginning of the line with the date and the system of the run.
 const RUN_ON: &str = "Run on ";
 /// The tests that mount the suite, built with the same options as by `cargo xtask test`.
-const SUITE: [&str; 4] = ["--workspace", "--all-features", "-E", "binary_id(ropewalk-conformance::providers)"];
+const SUITE: [&str; 4] = ["--workspace", "--all-features", "-E", BINARIES];
+const BINARIES: &str = "binary_id(ropewalk-conformance::providers) | binary_id(ropewalk-conformance::hosted)";
 
 /// Run the conformance suite and write docs/src/support-matrix.md from its results
 #[derive(Args)]

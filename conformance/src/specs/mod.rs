@@ -32,6 +32,8 @@ pub mod fd_setsize;
 #[cfg(target_os = "linux")]
 pub mod file_events;
 #[cfg(unix)]
+pub mod guests;
+#[cfg(unix)]
 pub mod handover;
 pub mod host;
 #[cfg(unix)]

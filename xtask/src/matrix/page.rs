@@ -15,9 +15,6 @@ pub(crate) struct Matrix<'a> {
     once: BTreeMap<(&'a str, &'a str), BTreeMap<&'a str, bool>>,
 }
 
-/// The interfaces of Twisted's reactor that no provider has.
-const NOT_YET: [&str; 1] = ["TLS"];
-
 /// The interface that repeats the specifications of others over UNIX sockets.
 const REPEATED: &str = "unix_streams";
 
@@ -64,9 +61,6 @@ impl<'a> Matrix<'a> {
             let _ = writeln!(page, "| {interface} | {} |{}", sentences.len(), self.row(interface));
         }
         let _ = writeln!(page, "| all, each once | {} |{}", self.once.len(), self.totals());
-        for missing in NOT_YET {
-            let _ = writeln!(page, "| {missing} | not yet |{}", " - |".repeat(self.providers.len()));
-        }
         Ok(page)
     }
 
@@ -95,7 +89,9 @@ const INTRODUCTION: &str = "\
 
 One suite of specifications runs on every event provider. A cell shows how many of an interface's specifications passed
 on that provider, and how many apply to it. A dash means that none does, most often because it lacks the interface. The
-row `unix_streams` repeats specifications of other rows over UNIX sockets. The sum counts each of them once.
+columns with `loop` are reactors inside a host loop: one that waits by poll(2), one that ticks without sleeping, and one
+that gets messages while the provider waits in a thread. The row `unix_streams` repeats specifications of other rows over
+UNIX sockets. The sum counts each of them once.
 
 Connecting to the fastest of several addresses (happy eyeballs) is specified twice: `races` and `lookups` in virtual time,
 and `real_races` on real sockets. The row `refusals` specifies the errors of a provider that watches no descriptors.
@@ -132,7 +128,6 @@ mod tests {
             "| unix | 1 | 1/1 | - |",
             "| unix_streams | 1 | - | 0/1 |",
             "| all, each once | 3 | 2/3 | 0/1 |",
-            "| TLS | not yet | - | - |",
         ];
         assert_eq!(table[..expected.len()], expected);
     }

@@ -8,8 +8,8 @@ use ropewalk_proto::Moment;
 use ropewalk_proto::panics::catch;
 use ropewalk_sys::RawWaitable;
 
-use super::Host;
-use super::helper::Helper;
+use super::HostLoop;
+use super::waiting_thread::WaitingThread;
 use crate::error::{Error, Result};
 use crate::kernel::{Budget, Hosted, Reactor, WeakReactor};
 
@@ -82,13 +82,13 @@ struct Inner {
     is_lent: Cell<bool>,
     /// Whether the next turn only handles events, because `iterate` has done the rest.
     handles_events_only: Cell<bool>,
-    /// Whether the host has not been told yet that the run has ended.
+    /// Whether a run has started whose end the host does not know.
     runs: Cell<bool>,
     failure: RefCell<Option<Error>>,
-    host: RefCell<Option<Rc<dyn Host>>>,
+    host: RefCell<Option<Rc<dyn HostLoop>>>,
     sooner: RefCell<Option<Hook>>,
     ended: RefCell<Option<Hook>>,
-    helper: RefCell<Option<Rc<Helper>>>,
+    thread: RefCell<Option<Rc<WaitingThread>>>,
 }
 
 impl Guest {
@@ -119,7 +119,7 @@ impl Guest {
             host: RefCell::default(),
             sooner: RefCell::default(),
             ended: RefCell::default(),
-            helper: RefCell::default(),
+            thread: RefCell::default(),
         });
         let hosted: Weak<Inner> = inner.itself.clone();
         reactor.0.set_hosted(hosted);
@@ -141,9 +141,21 @@ impl Guest {
     ///
     /// The handle stays the same. It is not readable for delayed calls: the host sleeps at most for
     /// [`timeout`](Guest::timeout).
+    ///
+    /// ```
+    /// use ropewalk::hosting::Guest;
+    /// use ropewalk::Reactor;
+    ///
+    /// let guest = Guest::new(&Reactor::new()?)?;
+    /// match guest.handle() {
+    ///     Some(handle) => println!("the host watches {handle:?} for reading"),
+    ///     None => println!("the provider waits in a thread"),
+    /// }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn handle(&self) -> Option<RawWaitable> {
         let inner = &*self.0;
-        if inner.helper().is_some() {
+        if inner.thread().is_some() {
             return None;
         }
         let reactor = inner.reactor.upgrade()?;
@@ -186,11 +198,11 @@ impl Guest {
     pub fn wait_in_thread(&self, wake: impl Fn() + Send + Sync + 'static) -> Result<()> {
         let inner = &*self.0;
         let reactor = self.reactor().ok_or(Error::Closed)?;
-        if inner.helper().is_some() || reactor.0.is_watched() {
+        if inner.thread().is_some() || reactor.0.is_watched() {
             return Err(Error::Hosted);
         }
-        let helper = Helper::new(Box::new(wake))?;
-        *inner.helper.borrow_mut() = Some(Rc::new(helper));
+        let thread = WaitingThread::new(Box::new(wake))?;
+        *inner.thread.borrow_mut() = Some(Rc::new(thread));
         if reactor.is_started() {
             inner.note_due();
         }
@@ -203,6 +215,22 @@ impl Guest {
     /// The hook is called on the reactor's thread, also at the beginning of each turn: a callback may run the host's
     /// loop, which must not sleep on the timeout from before the turn. It should only record that a turn is due, because
     /// it may be called from within a method of the reactor.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use ropewalk::hosting::Guest;
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let guest = Guest::new(&reactor)?;
+    /// let is_due = Rc::new(Cell::new(false));
+    /// let set = is_due.clone();
+    /// guest.on_sooner(move || set.set(true));
+    /// reactor.call_later(std::time::Duration::ZERO, |_| ()); // a button was pressed
+    /// assert!(is_due.get());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn on_sooner(&self, hook: impl Fn() + 'static) {
         let previous = self.0.sooner.replace(Some(Rc::new(hook)));
         drop(previous);
@@ -212,14 +240,43 @@ impl Guest {
     ///
     /// It is called on the reactor's thread, after the turn in which the run ended. If
     /// [`crash`](crate::Reactor::crash) ended the run outside of a turn, it is called at once.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use ropewalk::hosting::Guest;
+    /// use ropewalk::{Reactor, RunOptions};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let guest = Guest::new(&reactor)?;
+    /// let quits = Rc::new(Cell::new(false));
+    /// let quit = quits.clone();
+    /// guest.on_end(move || quit.set(true));
+    /// reactor.start_running(RunOptions::default().without_signal_handlers())?;
+    /// reactor.crash();
+    /// assert!(quits.get());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn on_end(&self, hook: impl Fn() + 'static) {
         let previous = self.0.ended.replace(Some(Rc::new(hook)));
         drop(previous);
     }
 
     /// Sets the host's loop, so that [`Reactor::run`](crate::Reactor::run) and [`Reactor::iterate`](crate::Reactor::iterate)
-    /// run it. Without it they return [`Error::Hosted`], or make a turn without the host.
-    pub fn set_host(&self, host: Rc<dyn Host>) {
+    /// run it. Without it they return [`Error::Hosted`], or make a turn without the host. [`HostLoop`] has an example.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::hosting::{Guest, HostLoop};
+    /// use ropewalk::Reactor;
+    ///
+    /// fn install(reactor: &Reactor, toolkit: impl HostLoop + 'static) -> ropewalk::Result<Guest> {
+    ///     let guest = Guest::new(reactor)?;
+    ///     guest.set_host(Rc::new(toolkit));
+    ///     Ok(guest)
+    /// }
+    /// ```
+    pub fn set_host(&self, host: Rc<dyn HostLoop>) {
         let previous = self.0.host.replace(Some(host));
         drop(previous);
     }
@@ -242,22 +299,33 @@ impl Guest {
     }
 
     /// Returns how long the host may sleep, but at most `delay`. `None` sets no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::hosting::Guest;
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let guest = Guest::new(&reactor)?;
+    /// let frame = Duration::from_millis(16);
+    /// assert_eq!(guest.timeout_within(Some(frame)), Some(frame)); // nothing is due sooner
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn timeout_within(&self, delay: Option<Duration>) -> Option<Duration> {
         shorter(self.timeout(), delay)
     }
 
     /// Makes a turn: handles the events that have come, and then all work that is due.
     ///
-    /// What the budget leaves is handled by the next turn, which is due at once. May be called from a callback of the
+    /// The next turn handles the work that the budget leaves, and is due at once. May be called from a callback of the
     /// reactor, by an inner loop of the host. Does nothing while no run is started.
     ///
-    /// No panic leaves this method, so it may be called by way of a foreign language. An error that ends the run is the
-    /// outcome of [`finish`](Guest::finish) or [`Reactor::run`](crate::Reactor::run).
+    /// No panic leaves this method, so it may be called by way of a foreign language. A fatal error is the outcome of [`finish`](Guest::finish) or [`Reactor::run`](crate::Reactor::run).
     pub fn turn(&self, budget: Budget) {
         let inner = &*self.0;
         let Some(reactor) = inner.reactor.upgrade() else { return };
-        if let Some(helper) = inner.helper() {
-            helper.host_is_awake();
+        if let Some(thread) = inner.thread() {
+            thread.host_is_awake();
             if inner.waits_in_thread(&reactor) {
                 return;
             }
@@ -278,7 +346,7 @@ impl Guest {
         inner.check_end(&reactor);
     }
 
-    /// Ends the use of a host whose loop has ended, and returns the outcome of the run.
+    /// Completes the run after the end of the host's loop, and returns the outcome of the run.
     ///
     /// If the run has not ended, the reactor is stopped, and makes the turns of its shutdown by itself. A program that
     /// called [`Reactor::run`](crate::Reactor::run) does not need this method.
@@ -302,8 +370,8 @@ impl std::fmt::Debug for Guest {
 }
 
 impl Inner {
-    fn helper(&self) -> Option<Rc<Helper>> {
-        self.helper.borrow().clone()
+    fn thread(&self) -> Option<Rc<WaitingThread>> {
+        self.thread.borrow().clone()
     }
 
     /// Returns whether a turn would do anything.
@@ -337,8 +405,8 @@ impl Inner {
     }
 
     fn tell_sooner(&self) {
-        if let Some(helper) = self.helper() {
-            helper.post();
+        if let Some(thread) = self.thread() {
+            thread.post();
         }
         let hook = self.sooner.borrow().clone();
         if let Some(hook) = hook {
@@ -349,7 +417,7 @@ impl Inner {
     /// Makes a turn, and returns whether the next one is due at once.
     fn make_turn(&self, reactor: &Reactor, budget: Budget, events_only: bool) -> Result<bool> {
         reactor.0.check_usable()?;
-        if let Some(error) = self.helper().and_then(|helper| helper.take_error()) {
+        if let Some(error) = self.thread().and_then(|thread| thread.take_error()) {
             match error {
                 Error::Panicked(..) => reactor.0.count_panic(error)?,
                 error => return Err(error),
@@ -380,7 +448,7 @@ impl Inner {
         }
     }
 
-    /// Lends the provider to the thread, or tells the host that the next turn is due.
+    /// Lends the provider to the thread, or notifies the host that the next turn is due.
     fn prepare_sleep(&self, reactor: &Reactor) {
         // A thread that has come back, with events perhaps, has woken the host.
         if !self.makes_turns(reactor) || self.is_lent.get() {
@@ -389,16 +457,16 @@ impl Inner {
         if self.is_due.get() {
             return self.tell_sooner();
         }
-        let Some(helper) = self.helper() else { return };
+        let Some(thread) = self.thread() else { return };
         let limit = reactor.deadline().map(|deadline| deadline - reactor.now());
         // In a callback that has detached the wait itself there is nothing to lend.
         if let Ok(wait) = reactor.lend_wait() {
             self.is_lent.set(true);
-            helper.wait(wait, limit);
+            thread.wait(wait, limit);
         }
     }
 
-    /// Tells the host when the run has ended.
+    /// Notifies the host when the run has ended.
     fn check_end(&self, reactor: &Reactor) {
         if reactor.is_started() {
             self.runs.set(true);
@@ -427,7 +495,7 @@ impl Inner {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    fn iterate_in(&self, reactor: &Reactor, host: &dyn Host, delay: Option<Duration>) -> Result<()> {
+    fn iterate_in(&self, reactor: &Reactor, host: &dyn HostLoop, delay: Option<Duration>) -> Result<()> {
         let guest = self.guest();
         let limit = reactor.prepare()?;
         reactor.resume_panic();
@@ -461,7 +529,7 @@ impl Inner {
 
 impl Hosted for Inner {
     fn work_changed(&self) {
-        // In a turn, the host has been told at the beginning.
+        // The host has been notified at the beginning of the turn.
         if self.depth.get() == 0 || !self.is_due.get() {
             self.note_due();
         }
@@ -496,9 +564,9 @@ impl Drop for Inner {
         // The provider comes back from the thread, unless the thread has stayed in the parent process.
         let reactor = self.reactor.upgrade();
         let is_forked = reactor.as_ref().is_some_and(|reactor| reactor.0.check_present().is_err());
-        if let Some(helper) = self.helper.take() {
-            if let (Ok(mut helper), true) = (Rc::try_unwrap(helper), is_forked) {
-                helper.forget_thread();
+        if let Some(thread) = self.thread.take() {
+            if let (Ok(mut thread), true) = (Rc::try_unwrap(thread), is_forked) {
+                thread.forget_thread();
             }
         }
         if let Some(reactor) = reactor {

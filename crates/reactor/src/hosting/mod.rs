@@ -15,7 +15,7 @@
 //! A provider without a handle, such as poll, waits in a thread of its own: [`Guest::wait_in_thread`]. So can any other
 //! provider, if the host watches no handles but can be woken from another thread.
 //!
-//! An adapter that implements [`Host`] also lets a program call [`Reactor::run`](crate::Reactor::run) as usual.
+//! An adapter that implements [`HostLoop`] also lets a program call [`Reactor::run`](crate::Reactor::run) as usual.
 //!
 //! This is a complete adapter, for a loop that waits by poll(2):
 //!
@@ -24,13 +24,13 @@
 //! use std::os::fd::BorrowedFd;
 //! use std::rc::Rc;
 //! use std::time::Duration;
-//! use ropewalk::hosting::{Guest, Host};
+//! use ropewalk::hosting::{Guest, HostLoop};
 //! use ropewalk::{Budget, Reactor};
 //! use rustix::event::{PollFd, PollFlags, Timespec, poll};
 //!
 //! struct PollLoop;
 //!
-//! impl Host for PollLoop {
+//! impl HostLoop for PollLoop {
 //!     fn run(&self, guest: &Guest) {
 //!         while guest.is_started() {
 //!             self.iterate(guest, None);
@@ -58,8 +58,9 @@
 //! ```
 
 mod guest;
-mod helper;
-mod host;
+
+mod host_loop;
+mod waiting_thread;
 
 pub use guest::{Guest, Next};
-pub use host::Host;
+pub use host_loop::HostLoop;

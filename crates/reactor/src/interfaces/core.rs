@@ -217,7 +217,7 @@ impl Reactor {
         self.finish_run(outcome)
     }
 
-    /// Ends a run whose turns are over, and returns its outcome.
+    /// Does the last steps of a run whose turns are over, and returns its outcome.
     pub(crate) fn finish_run(&self, outcome: Result<()>) -> Result<()> {
         if outcome.is_err() {
             self.crash();

@@ -26,7 +26,7 @@ pub(crate) struct DeadlineHook {
     hook: RefCell<Option<Hook>>,
 }
 
-/// What the loop asks and tells the [`Guest`](crate::hosting::Guest) of its reactor.
+/// The calls of the kernel to the [`Guest`](crate::hosting::Guest) of its reactor.
 pub(crate) trait Hosted {
     /// Notes that work was added while the host may sleep.
     fn work_changed(&self);
@@ -123,7 +123,7 @@ impl Reactor {
         handle
     }
 
-    /// Ends the effect of [`host_handle`](Reactor::host_handle): no host loop watches the handle any more.
+    /// Undoes [`host_handle`](Reactor::host_handle): no host loop watches the handle any more.
     ///
     /// A watched reactor costs more system calls. A reactor that a host loop has let go can be run, or watched again.
     ///
@@ -215,7 +215,7 @@ impl Reactor {
         Ok(DetachedWait { provider, collected: Events::new(), home: self.0.detached.home.clone() })
     }
 
-    /// Detaches the wait for a thread that returns the provider as soon as it is woken. Whoever needs the provider
+    /// Detaches the wait for a thread that returns the provider as soon as it is woken. A call that needs the provider
     /// meanwhile wakes that thread, and waits until the provider is back.
     pub(crate) fn lend_wait(&self) -> Result<DetachedWait> {
         let wait = self.detach_wait()?;
@@ -273,7 +273,7 @@ impl Kernel {
         self.host_may_sleep();
     }
 
-    /// Notes that the host may sleep, so that it is told of work which is added from now on.
+    /// Notes that the host may sleep, so that work which is added from now on makes a turn due.
     pub(crate) fn host_may_sleep(&self) {
         self.attention.set_asleep(true);
     }

@@ -5,6 +5,7 @@
 //!
 //! Nothing in [`Kernel`] stays borrowed while user code runs: a callback may use any method of any object.
 
+mod allowance;
 mod attention;
 mod budget;
 mod call;

@@ -134,7 +134,7 @@ impl Selector for Epoll {
     }
 
     fn release_host_fd(&mut self) {
-        // Closing the alarm ends its registration.
+        // A closed descriptor is no longer registered.
         self.host_alarm = None;
     }
 }

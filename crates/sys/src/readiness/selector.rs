@@ -101,6 +101,6 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Returns a descriptor that is readable when `wait` would report an event.
     fn host_fd(&mut self) -> Option<RawFd>;
 
-    /// Ends the effect of `host_fd`.
+    /// Undoes `host_fd`.
     fn release_host_fd(&mut self);
 }

@@ -117,8 +117,8 @@ pub trait EventProvider: StreamCalls + Send {
         None
     }
 
-    /// Ends the effect of [`host_handle`](EventProvider::host_handle), because no host loop waits any more. The handle
-    /// is no longer valid.
+    /// Undoes [`host_handle`](EventProvider::host_handle), because no host loop waits any more. The handle is no longer
+    /// valid.
     fn release_host_handle(&mut self) {}
 
     /// Replaces the objects that parent and child must not share, such as an epoll descriptor. The child calls this

@@ -66,7 +66,7 @@ impl Bell {
         }
     }
 
-    /// Ends the effect of `watch`.
+    /// Undoes `watch`.
     pub(crate) fn unwatch(&self) {
         self.watched.store(false, Ordering::Relaxed);
         // A ring that has come stays until the next wait.

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   loop's thread:   turn --lend--> sleeps in the host ------------- turn --lend--> ...
-//!   helper:                  wait in the provider --give back, wake--^
+//!   this thread:                wait in the provider --give back, wake--^
 //! ```
 //!
 //! The provider is lent for each sleep. Code of the host that needs the provider meanwhile, because it listens or
-//! connects, wakes the helper and has the provider back at once (`kernel/host.rs`).
+//! connects, wakes this thread and has the provider back at once (`kernel/host.rs`).
 //!
 //! Source: Twisted's `_threadedselect`.
 
@@ -24,14 +24,14 @@ use crate::kernel::DetachedWait;
 /// One wait, for at most the time.
 type Errand = (DetachedWait, Option<Duration>);
 
-pub(super) struct Helper {
-    /// `None` while the helper is being dropped.
+pub(super) struct WaitingThread {
+    /// `None` while the thread is being ended.
     errands: Option<Sender<Errand>>,
     thread: Option<JoinHandle<()>>,
     notice: Arc<Notice>,
 }
 
-/// What the helper and the loop tell the host.
+/// The notice for the host that a turn is due.
 struct Notice {
     wake: Box<dyn Fn() + Send + Sync>,
     /// Whether the host was woken and has not yet made a turn. It is woken once for each turn.
@@ -50,20 +50,20 @@ impl Notice {
     }
 }
 
-impl Helper {
-    pub(super) fn new(wake: Box<dyn Fn() + Send + Sync>) -> Result<Helper> {
+impl WaitingThread {
+    pub(super) fn new(wake: Box<dyn Fn() + Send + Sync>) -> Result<WaitingThread> {
         let (errands, received) = channel();
         let notice = Arc::new(Notice { wake, is_posted: AtomicBool::new(false), error: Mutex::default() });
         let own = notice.clone();
         let thread = thread::Builder::new().name("ropewalk-wait".into()).spawn(move || run_errands(&received, &own));
         let thread = thread.map_err(Error::io("cannot start the thread that waits for events"))?;
-        Ok(Helper { errands: Some(errands), thread: Some(thread), notice })
+        Ok(WaitingThread { errands: Some(errands), thread: Some(thread), notice })
     }
 
-    /// Makes the helper wait. The wait comes back at the latest when the time is over, or when it is woken.
+    /// Makes the thread wait. The wait comes back at the latest when the time is over, or when it is woken.
     pub(super) fn wait(&self, wait: DetachedWait, limit: Option<Duration>) {
         if let Some(errands) = &self.errands {
-            // The thread lives as long as the helper. A wait that is not sent is dropped, and so comes back.
+            // The thread lives as long as this object. A wait that is not sent is dropped, and so comes back.
             let _ = errands.send((wait, limit));
         }
     }
@@ -88,7 +88,7 @@ impl Helper {
     }
 }
 
-impl Drop for Helper {
+impl Drop for WaitingThread {
     fn drop(&mut self) {
         self.errands = None;
         if let Some(thread) = self.thread.take() {

@@ -7,17 +7,18 @@ use super::Guest;
 /// A host's loop, which [`Reactor::run`](crate::Reactor::run) and [`Reactor::iterate`](crate::Reactor::iterate) run.
 ///
 /// [`Guest::set_host`] installs it. An adapter need not hold its [`Guest`], because each method is given it.
+/// The methods are called on the reactor's thread. `iterate` may also be called from any callback of the reactor.
 ///
 /// ```
 /// use std::rc::Rc;
 /// use std::time::Duration;
-/// use ropewalk::hosting::{Guest, Host};
+/// use ropewalk::hosting::{Guest, HostLoop};
 /// use ropewalk::{Budget, Reactor};
 ///
 /// /// A game that makes a turn in each frame.
 /// struct Game;
 ///
-/// impl Host for Game {
+/// impl HostLoop for Game {
 ///     fn run(&self, guest: &Guest) {
 ///         while guest.is_started() {
 ///             self.iterate(guest, None);
@@ -38,7 +39,7 @@ use super::Guest;
 /// reactor.run()?;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
-pub trait Host {
+pub trait HostLoop {
     /// Runs the host's loop until the run of the reactor has ended: until [`Guest::is_started`] returns false.
     ///
     /// May return sooner, for example because the user has closed the last window. The reactor is stopped then, and
