@@ -21,7 +21,6 @@ mod failing_sends;
 #[cfg(target_os = "linux")]
 pub mod foreign_tls;
 pub mod fuse;
-#[cfg(unix)]
 pub mod hosts;
 mod intercepted;
 pub mod links;

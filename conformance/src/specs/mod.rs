@@ -31,7 +31,6 @@ pub mod fd_set;
 pub mod fd_setsize;
 #[cfg(target_os = "linux")]
 pub mod file_events;
-#[cfg(unix)]
 pub mod guests;
 #[cfg(unix)]
 pub mod handover;

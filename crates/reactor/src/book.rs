@@ -33,6 +33,9 @@ pub struct Extending;
 #[doc = include_str!("../../../docs/src/file-watching.md")]
 pub struct FileWatching;
 
+#[doc = include_str!("../../../docs/src/host-loops.md")]
+pub struct HostLoops;
+
 #[doc = include_str!("../../../docs/src/how-it-works.md")]
 pub struct HowItWorks;
 

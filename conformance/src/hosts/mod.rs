@@ -1,9 +1,11 @@
-//! HostLoop loops for a reactor: one that waits by poll(2), one that ticks like a game, and one that gets messages.
+//! Host loops for a reactor: one that waits by poll(2), one that ticks like a game, and one that gets messages.
 //!
 //! Each is the least that such a loop needs, and as such an example of an adapter. Specifications run in them by
 //! [`Subject::hosted`](crate::Subject::hosted).
 
-use std::os::fd::BorrowedFd;
+#[cfg(unix)]
+mod poll_loop;
+
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -11,38 +13,17 @@ use std::time::Duration;
 
 use ropewalk::hosting::{Guest, HostLoop};
 use ropewalk::{Budget, Reactor};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+#[cfg(unix)]
+pub use poll_loop::{PollLoop, poll_loop};
 
 /// The time of a frame of [`TickLoop`].
 const FRAME: Duration = Duration::from_millis(1);
-
-/// The longest time that poll(2) is given.
-const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Runs passes of `host` until the run has ended.
 fn run(host: &dyn HostLoop, guest: &Guest) {
     while guest.is_started() {
         host.iterate(guest, None);
-    }
-}
-
-/// A loop that waits for the handle of its guest by poll(2).
-pub struct PollLoop;
-
-impl HostLoop for PollLoop {
-    fn run(&self, guest: &Guest) {
-        run(self, guest);
-    }
-
-    fn iterate(&self, guest: &Guest, delay: Option<Duration>) {
-        let timeout = guest.timeout_within(delay).unwrap_or(LONGEST).min(LONGEST);
-        let timeout = Timespec::try_from(timeout).expect("an hour at most");
-        let handle = guest.handle().expect("a provider with a handle");
-        // SAFETY: the reactor keeps the handle open.
-        let handle = unsafe { BorrowedFd::borrow_raw(handle) };
-        // An interrupted sleep is one that was short.
-        let _ = poll(&mut [PollFd::from_borrowed_fd(handle, PollFlags::IN)], Some(&timeout));
-        guest.turn(Budget::default());
     }
 }
 
@@ -102,14 +83,6 @@ impl Hosted {
 
 fn new_guest(reactor: &Reactor) -> Guest {
     Guest::new(reactor).expect("a new reactor")
-}
-
-/// Makes `reactor` a guest of a [`PollLoop`].
-pub fn poll_loop(reactor: &Reactor) -> Hosted {
-    let guest = new_guest(reactor);
-    // The descriptor is open before the specification counts its own.
-    guest.handle().expect("a provider with a handle");
-    Hosted::new(guest, PollLoop)
 }
 
 /// Makes `reactor` a guest of a [`TickLoop`].
