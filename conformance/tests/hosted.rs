@@ -12,9 +12,9 @@ conformance!(poll_loop_epoll = kernel("epoll").hosted(hosts::poll_loop);
 conformance!(poll_loop_uring = kernel("uring").hosted(hosts::poll_loop);
     guests, core, current, panics, time, threads, settling, task, real_time, signals,
     streams, receiving, closing, ending, lingering, callbacks, producers, pacing, layers, tls, connectors, endpoints, reentrancy, ports, tcp, error_numbers, real_races, peers, datagrams, datagram_endpoints, udp_sockets, unix_datagrams, unix_streams, unix, socket, handover, pipes, child_processes, child_output, async_children, processes, terminals, descriptor_passing, async_descriptors, serial_ports, thousands);
-// A loop that ticks never sleeps for long, so it does not keep the promises of sleep in `time` and `closing`.
+// A loop that ticks never sleeps for long, so it does not keep the promises about sleep in `core`, `time` and `closing`.
 conformance!(tick_loop_poll = kernel("poll").hosted(hosts::tick_loop);
-    guests, core, current, panics, threads, settling, task, fd_set,
+    guests, current, panics, threads, settling, task, fd_set,
     streams, receiving, ending, callbacks, producers, layers, tls, connectors, endpoints, reentrancy, ports, tcp, datagrams, pipes, child_processes, child_output, descriptor_passing);
 conformance!(message_loop_select = kernel("select").hosted(hosts::message_loop);
     guests, core, current, panics, time, threads, settling, resolver, task, real_time, signals, fd_set, unix_abstract,

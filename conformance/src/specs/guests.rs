@@ -83,7 +83,8 @@ specifications! {
         let open = dialog(&hosted, &log);
         reactor.call_later(MOMENT, move |reactor| {
             open(reactor);
-            stop(reactor);
+            // The inner loop has slept without a limit at its end. This call is due sooner.
+            reactor.call_later(MOMENT, stop);
         });
         run(&reactor);
         log.expect(&["dialog opens", "dialog closes"]);
@@ -186,6 +187,32 @@ specifications! {
         hosted.guest.finish().unwrap();
     }
 
+    fn a_late_call_is_made_although_events_are_always_left(subject: &Subject) {
+        // A standstill makes the call late, so the events that have arrived precede it. They must not precede it for ever.
+        let (reactor, hosted) = subject.hosted_reactor();
+        reactor.start_running(quiet()).unwrap();
+        let clients = [(); 3].map(|()| {
+            let made = Rc::new(RefCell::new(None));
+            let own = made.clone();
+            let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
+            let client = Script::echo().on_made(move |transport| *own.borrow_mut() = Some(transport.clone()));
+            reactor.connect_tcp(port.host().unwrap().inet().unwrap(), client.factory()).unwrap();
+            hosted.run_until(|| made.borrow().is_some());
+            made.take().unwrap()
+        });
+        clients.iter().for_each(|client| client.write(b"x"));
+        let (done, end) = flag();
+        reactor.call_later(MOMENT, move |_| end());
+        std::thread::sleep(20 * MOMENT);
+        let turns = (0..10_000).find(|_| {
+            hosted.guest.turn(Budget::default().calls(1));
+            done.get()
+        });
+        assert!(turns.is_some(), "the call was never made");
+        stop(&reactor);
+        hosted.guest.finish().unwrap();
+    }
+
     fn a_panic_is_the_outcome_of_the_hosts_run(subject: &Subject) {
         // PanicPolicy::Stop, of a program that runs the host's loop itself. No panic reaches the host.
         let (reactor, hosted) = subject.hosted_reactor();
@@ -214,6 +241,26 @@ specifications! {
         assert_eq!(ends.get(), 2);
         hosted.guest.turn(Budget::default());
         assert_eq!((ends.get(), hosted.guest.next()), (2, Next::Never));
+    }
+
+    fn an_end_is_reported_after_the_last_trigger(subject: &Subject) {
+        // The Deferred of a `before` trigger may be fired by code of the host, outside of a turn.
+        let (reactor, hosted) = subject.hosted_reactor();
+        let log = Log::new();
+        let ended = log.clone();
+        hosted.guest.on_end(move || ended.add("end"));
+        let (deferred, resolver) = Deferred::<()>::new();
+        reactor.add_system_event_trigger(Phase::Before, "shutdown", move |_| deferred);
+        reactor.add_system_event_trigger(Phase::After, "shutdown", log.note("after"));
+        reactor.start_running(quiet()).unwrap();
+        stop(&reactor);
+        for _ in 0..3 {
+            hosted.guest.turn(Budget::default());
+        }
+        log.expect(&[]);
+        resolver.callback(()).unwrap();
+        log.expect(&["after", "end"]);
+        hosted.guest.finish().unwrap();
     }
 
     fn a_host_that_leaves_first_gets_a_complete_shutdown(subject: &Subject) {

@@ -73,18 +73,21 @@ pub enum Next {
 struct Inner {
     itself: Weak<Inner>,
     reactor: WeakReactor,
-    /// Whether a turn is due, whatever the deadline is.
+    /// Whether a turn is due for another reason than the deadline.
     is_due: Cell<bool>,
     /// The number of turns that are being made, each in a callback of the one before.
     depth: Cell<usize>,
     handle: OnceCell<Option<RawWaitable>>,
-    /// Whether the thread has waited, or waits, since the last turn.
-    is_lent: Cell<bool>,
+    /// Whether the provider was lent to the thread since the last turn. It may be back.
+    was_lent: Cell<bool>,
     /// Whether the next turn only handles events, because `iterate` has done the rest.
     handles_events_only: Cell<bool>,
-    /// Whether a run has started whose end the host does not know.
-    runs: Cell<bool>,
+    /// Whether `on_end` is still to be called for the present run.
+    owes_end: Cell<bool>,
+    /// The error that ended the run.
     failure: RefCell<Option<Error>>,
+    /// The error of the turn that `iterate` asked for.
+    pass_failure: RefCell<Option<Error>>,
     host: RefCell<Option<Rc<dyn HostLoop>>>,
     sooner: RefCell<Option<Hook>>,
     ended: RefCell<Option<Hook>>,
@@ -112,10 +115,11 @@ impl Guest {
             is_due: Cell::default(),
             depth: Cell::default(),
             handle: OnceCell::new(),
-            is_lent: Cell::default(),
+            was_lent: Cell::default(),
             handles_events_only: Cell::default(),
-            runs: Cell::default(),
+            owes_end: Cell::default(),
             failure: RefCell::default(),
+            pass_failure: RefCell::default(),
             host: RefCell::default(),
             sooner: RefCell::default(),
             ended: RefCell::default(),
@@ -165,8 +169,8 @@ impl Guest {
     /// Lets the provider wait in a thread of its own while the host sleeps. So any provider can be a guest of any host
     /// that can be woken from another thread.
     ///
-    /// `wake` must make the host call [`turn`](Guest::turn) soon, usually by posting an event. It is called in any
-    /// thread, and at most once for each turn. The thread also wakes the host when a delayed call is due, so the host
+    /// `wake` must make the host call [`turn`](Guest::turn) soon, usually by posting an event. It must not block, and no
+    /// event may be dropped because a queue is full. It is called in any thread, and at most once for each turn. The thread also wakes the host when a delayed call is due, so the host
     /// needs neither [`timeout`](Guest::timeout) nor [`on_sooner`](Guest::on_sooner).
     ///
     /// A method that needs the provider has it back from the thread at once.
@@ -209,7 +213,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Sets the hook that is called whenever a turn has become due sooner. The host then asks for
+    /// Sets the hook that is called whenever the time of the next turn may have changed. The host then asks for
     /// [`timeout`](Guest::timeout) again. A host that asks before each sleep needs no hook.
     ///
     /// The hook is called on the reactor's thread, also at the beginning of each turn: a callback may run the host's
@@ -320,13 +324,14 @@ impl Guest {
     /// The next turn handles the work that the budget leaves, and is due at once. May be called from a callback of the
     /// reactor, by an inner loop of the host. Does nothing while no run is started.
     ///
-    /// No panic leaves this method, so it may be called by way of a foreign language. A fatal error is the outcome of [`finish`](Guest::finish) or [`Reactor::run`](crate::Reactor::run).
+    /// No panic leaves this method, so it may be called by way of a foreign language. A fatal error is the outcome of
+    /// [`finish`](Guest::finish) or [`Reactor::run`](crate::Reactor::run).
     pub fn turn(&self, budget: Budget) {
         let inner = &*self.0;
         let Some(reactor) = inner.reactor.upgrade() else { return };
         if let Some(thread) = inner.thread() {
             thread.host_is_awake();
-            if inner.waits_in_thread(&reactor) {
+            if inner.is_stale_wake_up(&reactor) {
                 return;
             }
         }
@@ -341,7 +346,7 @@ impl Guest {
             }
             inner.depth.set(inner.depth.get() - 1);
             reactor.0.host_may_sleep();
-            inner.prepare_sleep(&reactor);
+            inner.lend_or_notify(&reactor);
         }
         inner.check_end(&reactor);
     }
@@ -393,8 +398,8 @@ impl Inner {
         }
     }
 
-    /// Returns whether the thread waits and nothing is due. The host was woken for a turn that was made meanwhile.
-    fn waits_in_thread(&self, reactor: &Reactor) -> bool {
+    /// Returns whether an earlier turn did the work for which the host was woken, and the thread waits again.
+    fn is_stale_wake_up(&self, reactor: &Reactor) -> bool {
         let is_late = || reactor.deadline().is_some_and(|deadline| deadline <= reactor.now());
         reactor.0.is_lent() && !self.is_due.get() && !is_late()
     }
@@ -426,13 +431,14 @@ impl Inner {
         let previous = reactor.0.replace_budget(budget);
         let made = catch(|| {
             // The provider brings its events from the thread.
-            if !self.is_lent.take() {
+            if !self.was_lent.take() {
                 reactor.wait(Some(Duration::ZERO))?;
             }
             reactor.dispatch();
             // The rest is due, unless `iterate` does it. After a panic of the provider the next wait may succeed.
             let is_due = events_only || reactor.prepare()? == Some(Duration::ZERO);
-            Ok(is_due || reactor.0.has_panicked())
+            // An inner turn may have lent the provider for a sleep that is too long by now.
+            Ok(is_due || reactor.0.has_panicked() || self.was_lent.get())
         });
         reactor.0.replace_budget(previous);
         match made {
@@ -442,35 +448,42 @@ impl Inner {
     }
 
     fn fail(&self, reactor: &Reactor, error: Error, events_only: bool) {
-        self.failure.borrow_mut().get_or_insert(error);
+        let failure = if events_only { &self.pass_failure } else { &self.failure };
+        failure.borrow_mut().get_or_insert(error);
         if !events_only {
             reactor.crash();
         }
     }
 
     /// Lends the provider to the thread, or notifies the host that the next turn is due.
-    fn prepare_sleep(&self, reactor: &Reactor) {
-        // A thread that has come back, with events perhaps, has woken the host.
-        if !self.makes_turns(reactor) || self.is_lent.get() {
+    fn lend_or_notify(&self, reactor: &Reactor) {
+        if !self.makes_turns(reactor) {
             return;
         }
         if self.is_due.get() {
             return self.tell_sooner();
         }
+        // If the thread is back already, it has woken the host, and the next turn handles its events.
+        if self.was_lent.get() {
+            return;
+        }
         let Some(thread) = self.thread() else { return };
         let limit = reactor.deadline().map(|deadline| deadline - reactor.now());
         // In a callback that has detached the wait itself there is nothing to lend.
         if let Ok(wait) = reactor.lend_wait() {
-            self.is_lent.set(true);
+            self.was_lent.set(true);
             thread.wait(wait, limit);
         }
     }
 
     /// Notifies the host when the run has ended.
     fn check_end(&self, reactor: &Reactor) {
-        if reactor.is_started() {
-            self.runs.set(true);
-        } else if self.runs.take() {
+        if !reactor.has_ended() {
+            if !self.owes_end.replace(true) {
+                // The outcome of an earlier run that was not fetched.
+                self.failure.take();
+            }
+        } else if self.owes_end.take() {
             let hook = self.ended.borrow().clone();
             if let Some(hook) = hook {
                 self.call(&hook);
@@ -489,7 +502,9 @@ impl Inner {
         if reactor.is_started() {
             // An error means that the shutdown has begun.
             let _ = reactor.stop();
-            reactor.main_loop()?;
+            let outcome = reactor.main_loop();
+            reactor.0.host_may_sleep();
+            outcome?;
         }
         self.check_end(reactor);
         self.failure.take().map_or(Ok(()), Err)
@@ -499,6 +514,8 @@ impl Inner {
         let guest = self.guest();
         let limit = reactor.prepare()?;
         reactor.resume_panic();
+        // The provider is here, with the events of the thread.
+        self.was_lent.set(false);
         let timeout = shorter(limit, delay);
         let end = timeout.map(|timeout| reactor.now() + timeout);
         self.is_due.set(limit == Some(Duration::ZERO));
@@ -506,7 +523,7 @@ impl Inner {
         loop {
             let left = end.map(|end| end - reactor.now());
             if left != Some(Duration::ZERO) {
-                self.prepare_sleep(reactor);
+                self.lend_or_notify(reactor);
             }
             host.iterate(&guest, left);
             if !self.handles_events_only.get() || left == Some(Duration::ZERO) {
@@ -514,12 +531,15 @@ impl Inner {
             }
         }
         if self.handles_events_only.take() {
-            self.is_lent.set(false);
-            reactor.wait(Some(Duration::ZERO))?;
+            self.was_lent.set(false);
+            let waited = reactor.wait(Some(Duration::ZERO));
             reactor.dispatch();
             reactor.0.host_may_sleep();
+            // No `prepare` follows, which would see the work of this turn.
+            self.work_changed();
+            waited?;
         }
-        self.failure.take().map_or(Ok(()), Err)
+        self.pass_failure.take().map_or(Ok(()), Err)
     }
 
     fn guest(&self) -> Guest {
@@ -561,16 +581,12 @@ impl Hosted for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let Some(reactor) = self.reactor.upgrade() else { return };
         // The provider comes back from the thread, unless the thread has stayed in the parent process.
-        let reactor = self.reactor.upgrade();
-        let is_forked = reactor.as_ref().is_some_and(|reactor| reactor.0.check_present().is_err());
-        if let Some(thread) = self.thread.take() {
-            if let (Ok(mut thread), true) = (Rc::try_unwrap(thread), is_forked) {
-                thread.forget_thread();
-            }
-        }
-        if let Some(reactor) = reactor {
-            reactor.0.unset_hosted();
+        let is_back = reactor.0.check_present();
+        self.thread.take();
+        reactor.0.unset_hosted();
+        if is_back.is_ok() {
             reactor.release_host_handle();
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct WaitingThread {
     errands: Option<Sender<Errand>>,
     thread: Option<JoinHandle<()>>,
     notice: Arc<Notice>,
+    /// The value of `ropewalk_sys::forks` when the thread began.
+    forks: u64,
 }
 
 /// The notice for the host that a turn is due.
@@ -57,7 +59,7 @@ impl WaitingThread {
         let own = notice.clone();
         let thread = thread::Builder::new().name("ropewalk-wait".into()).spawn(move || run_errands(&received, &own));
         let thread = thread.map_err(Error::io("cannot start the thread that waits for events"))?;
-        Ok(WaitingThread { errands: Some(errands), thread: Some(thread), notice })
+        Ok(WaitingThread { errands: Some(errands), thread: Some(thread), notice, forks: ropewalk_sys::forks() })
     }
 
     /// Makes the thread wait. The wait comes back at the latest when the time is over, or when it is woken.
@@ -73,7 +75,7 @@ impl WaitingThread {
         self.notice.post();
     }
 
-    /// Notes that the host has been woken.
+    /// Notes that the host has begun a turn, so that the next post wakes it again.
     pub(super) fn host_is_awake(&self) {
         self.notice.is_posted.store(false, Ordering::Release);
     }
@@ -81,17 +83,17 @@ impl WaitingThread {
     pub(super) fn take_error(&self) -> Option<Error> {
         self.notice.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-
-    /// Forgets the thread, which does not exist in a child after fork(2).
-    pub(super) fn forget_thread(&mut self) {
-        std::mem::forget(self.thread.take());
-    }
 }
 
 impl Drop for WaitingThread {
     fn drop(&mut self) {
         self.errands = None;
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.take();
+        if self.forks != ropewalk_sys::forks() {
+            // The thread has stayed in the parent process.
+            return std::mem::forget(thread);
+        }
+        if let Some(thread) = thread {
             // The thread catches all panics.
             let _ = thread.join();
         }

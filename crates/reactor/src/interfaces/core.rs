@@ -360,6 +360,11 @@ impl Reactor {
         self.feature::<Run>().is_started()
     }
 
+    /// Returns whether no run is in progress, not even the last triggers of one.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.feature::<Run>().state.get().stage == Stage::Idle
+    }
+
     /// Calls `call` at once if the reactor is running. Otherwise adds a trigger that calls it after the startup, and
     /// returns the trigger's id.
     ///

@@ -1,8 +1,8 @@
 //! The budget of a turn: how much work a turn does before it leaves the rest to the next turn.
 //!
 //! ```text
-//!   dispatch    half of the time     events
-//!   prepare     half of the time     half of it: calls from threads; half of the rest: delayed calls; the rest: tasks
+//!   dispatch    events                1/2 of the time
+//!   prepare     calls from threads    1/4, then delayed calls 1/8, then tasks 1/8, and the time that is left over
 //! ```
 //!
 //! Each kind of work makes progress in each turn, however much there is of the other kinds. Work that is left keeps its

@@ -46,6 +46,7 @@ impl Reactor {
             if self.0.check_present().is_err() {
                 break;
             }
+            self.0.waited.set(self.0.now());
             self.wait(Some(Duration::ZERO))?;
             let count = self.0.inbox.borrow().events.len();
             self.dispatch();

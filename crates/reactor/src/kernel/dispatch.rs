@@ -47,6 +47,9 @@ impl Reactor {
             self.end_culprit(Some(current), panic);
         }
         self.0.scratch.set(Some(scratch));
+        if !self.0.has_events() {
+            self.0.looked.set(self.0.asked.get());
+        }
     }
 
     /// Dispatches the events that are queued now. Sets `current` to the key of the event that is being handled.

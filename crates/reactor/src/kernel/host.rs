@@ -84,8 +84,12 @@ impl Detached {
 
     /// Takes what the wait has returned. Wakes the wait first if the thread returns the provider then.
     fn returned(&self, kernel: &Kernel) -> Option<Returned> {
+        if self.returns_when_woken.get() && kernel.is_forked() {
+            // The thread has stayed in the parent, perhaps with the lock.
+            return None;
+        }
         let mut place = self.home.returned.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.is_none() && self.returns_when_woken.get() && !kernel.is_forked() {
+        if place.is_none() && self.returns_when_woken.get() {
             kernel.calls.wake();
             while place.is_none() {
                 place = self.home.came_back.wait(place).unwrap_or_else(PoisonError::into_inner);
@@ -209,6 +213,7 @@ impl Reactor {
         self.0.check_present()?;
         let provider = self.0.provider.borrow_mut().take();
         self.0.attention.set_asleep(true);
+        self.0.asked.set(self.0.waited.get());
         // If a callback detaches the wait, later events of the turn may still be queued.
         self.0.detached.events.set(self.0.inbox.borrow_mut().events.take_rest());
         self.0.detached.returns_when_woken.set(false);
@@ -302,8 +307,8 @@ impl Kernel {
 
     /// Returns whether a thread waits now, without taking the provider back from it.
     pub(crate) fn is_lent(&self) -> bool {
-        let is_home = self.provider.borrow().is_some();
-        !is_home && self.detached.home.returned.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        let is_away = !self.is_forked() && self.provider.borrow().is_none();
+        is_away && self.detached.home.returned.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }
 

@@ -115,8 +115,10 @@ pub(crate) struct Kernel {
     pub(crate) timers: RefCell<TimerQueue<Box<dyn Call>>>,
     /// The time at which the present turn began to run due calls.
     turn_now: Cell<Moment>,
-    /// A time shortly before the last wait began.
+    /// A time shortly before the next wait begins.
     waited: Cell<Moment>,
+    /// A time shortly before the provider was last asked for events.
+    asked: Cell<Moment>,
     /// Events that arrived before this time have been handled.
     looked: Cell<Moment>,
     allowance: Allowance,
@@ -153,6 +155,7 @@ impl Reactor {
             capabilities: Capabilities::of(&mut *provider),
             turn_now: Cell::new(clock()),
             waited: Cell::default(),
+            asked: Cell::default(),
             looked: Cell::default(),
             allowance: Allowance::default(),
             clock,

@@ -108,6 +108,7 @@ impl Reactor {
         if self.0.has_events() {
             return Ok(());
         }
+        self.0.asked.set(self.0.waited.get());
         // The inbox is not borrowed while the provider waits.
         let mut collected = self.0.inbox.borrow_mut().events.take_buffer();
         let waited = self.0.provider("wait", |provider| provider.wait(timeout, &mut collected));
@@ -163,6 +164,11 @@ impl Reactor {
         };
         self.wait(timeout)?;
         self.dispatch();
+        if let Some(hosted) = self.0.hosted() {
+            // No `prepare` follows, which would see the work of this turn.
+            self.0.host_may_sleep();
+            hosted.work_changed();
+        }
         self.resume_panic();
         Ok(())
     }
@@ -240,9 +246,6 @@ impl Reactor {
         self.0.turn_now.set(now);
         let mark = self.0.timers.borrow().mark();
         let mut share = self.0.half_of_part();
-        if !self.0.has_events() {
-            self.0.looked.set(self.0.waited.get());
-        }
         let looked = self.0.looked.get();
         if now.since(looked) > PUNCTUAL {
             self.make_calls(looked, mark, &mut share);
