@@ -117,13 +117,25 @@ impl StringProtocol for Server {
     }
 }
 
-/// Listens at `address` for UDP and TCP, and returns the address.
+/// Listens at `address` for UDP and TCP, and returns the address. Port 0 means a number that is free for both.
 fn listen(reactor: &Reactor, address: SocketAddr, names: Names) -> ropewalk::Result<SocketAddr> {
     let server = Server(Rc::new(names));
-    let port = reactor.listen_udp(address, server.clone())?;
-    let address = port.host().inet().expect("it is a UDP port");
-    let factory = paced(move || Int16StringReceiver::new(server.clone()));
-    reactor.listen_tcp(address, LimitTotalConnectionsFactory::new(TimeoutFactory::new(factory, IDLE), CONNECTIONS))?;
+    let attempts = if address.port() == 0 { 10 } else { 1 };
+    // The system chooses a number that is free for TCP. Another program may have it for UDP.
+    let early = (1..attempts).find_map(|_| listen_once(reactor, address, &server).ok());
+    early.map_or_else(|| listen_once(reactor, address, &server), Ok)
+}
+
+fn listen_once(reactor: &Reactor, address: SocketAddr, server: &Server) -> ropewalk::Result<SocketAddr> {
+    let own = server.clone();
+    let factory = paced(move || Int16StringReceiver::new(own.clone()));
+    let limited = LimitTotalConnectionsFactory::new(TimeoutFactory::new(factory, IDLE), CONNECTIONS);
+    let port = reactor.listen_tcp(address, limited)?;
+    let address = port.host()?.inet().expect("it is a TCP port");
+    if let Err(error) = reactor.listen_udp(address, server.clone()) {
+        port.close_now()?;
+        return Err(error);
+    }
     Ok(address)
 }
 
