@@ -1,4 +1,4 @@
-//! `cargo xtask msrv`: the workspace builds with the oldest Rust that Cargo.toml promises.
+//! `cargo xtask msrv`: the libraries and programs build with the oldest Rust that Cargo.toml promises.
 //!
 //! The tool tries, in this order: rustup's toolchain of that version, and Debian's package of that version, unpacked
 //! below the target folder and never installed. Without either, the installed toolchain runs clippy's
@@ -36,7 +36,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
 fn check(workspace: &Workspace, cargo: &mut Command) -> Result<()> {
     let target = workspace.target.join("msrv");
-    step::run(cargo.args(["check", "--workspace", "--all-targets", "--locked", "--target-dir"]).arg(target))
+    step::run(cargo.args(["check", "--workspace", "--lib", "--bins", "--locked", "--target-dir"]).arg(target))
         .with_context(|| format!("the workspace promises to build with Rust {}", workspace.rust_version))
 }
 
