@@ -361,6 +361,13 @@ pub(crate) struct Serve {
     pub(crate) foreign: ForeignOptions,
 }
 
+impl Serve {
+    /// Returns all endpoints that the program listens on.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &String> {
+        self.listen.iter().chain(&self.redirect_from)
+    }
+}
+
 fn local_8000() -> Vec<String> {
     vec![LOCAL_8000.to_owned()]
 }

@@ -120,7 +120,7 @@ pub(crate) fn kinds(quiet: bool) -> Kinds {
     kinds.add_checked("process", Procmon::needs_foreground, move |_, options| {
         Ok(CommandService::new(Command::Procmon(Box::new(options)), quiet))
     });
-    let serves = |options: &Serve| needs_foreground(options.listen.iter().chain(&options.redirect_from));
+    let serves = |options: &Serve| needs_foreground(options.endpoints());
     kinds.add_checked("serve", serves, move |_, options| Ok(CommandService::new(Command::Serve(options), quiet)));
     kinds
 }
@@ -149,7 +149,7 @@ impl Command {
             }
             Command::Portforward(forward) => &forward.listen,
             Command::Procmon(procmon) => return procmon.needs_foreground(),
-            Command::Serve(serve) => return needs_foreground(serve.listen.iter().chain(&serve.redirect_from)),
+            Command::Serve(serve) => return needs_foreground(serve.endpoints()),
             Command::Watch(_) => return Some(NEEDS_FOREGROUND.to_owned()),
         })
     }

@@ -4,11 +4,12 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 
 use crate::running::{PATIENCE, Running, eventually, outcome, program};
 use crate::scratch::Scratch;
+use crate::tls::connect;
 use crate::wire::{converse, read_all, read_exactly};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -43,12 +44,7 @@ fn client(scratch: &Scratch, kind: &str, name: &str, server: &Running) -> String
 
 /// Sends `input` to an endpoint, and returns the answer.
 fn exchange(endpoint: &str, input: &[u8]) -> Vec<u8> {
-    let mut command = program(&["connect", endpoint]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
-    let writer = thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
+    let output = connect(endpoint, input);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }

@@ -69,7 +69,7 @@ pub(crate) fn to(port: u16, options: &[(&str, String)]) -> String {
 }
 
 /// Runs the command connect with `input`.
-fn connect(endpoint: &str, input: &[u8]) -> Output {
+pub(crate) fn connect(endpoint: &str, input: &[u8]) -> Output {
     let mut command = program(&["connect", endpoint]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());

@@ -18,8 +18,14 @@ use ropewalk::{Address, Bytes, Error, Factory, Protocol, Reactor, Transport};
 use super::connections::{Connections, TrackedConnection};
 use super::idle_limited::IdleLimited;
 use super::responder::{Contents, Responder};
-use super::secure::{self, Negotiated};
-use super::{http1, http2};
+use super::{http1, http2, secure};
+
+/// The version of HTTP that a connection speaks.
+#[derive(Clone, Copy)]
+enum Negotiated {
+    Http1,
+    Http2,
+}
 
 /// The contents and the options of all connections of a port.
 pub(super) struct Service {
@@ -109,7 +115,8 @@ impl Protocol for Opening {
     }
 
     fn layer_opened(&mut self, transport: &Transport) {
-        self.begin(transport, secure::negotiated(transport));
+        let negotiated = if secure::speaks_http2(transport) { Negotiated::Http2 } else { Negotiated::Http1 };
+        self.begin(transport, negotiated);
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {

@@ -10,7 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::{Future, pending, poll_fn};
+use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use ropewalk::proto::{Moment, Permit, Resolver};
 use ropewalk::{Deferred, Reactor};
+
+use super::before::before;
 
 /// The time without traffic after which a closing site closes a connection. A shorter time of grace takes precedence.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -189,12 +191,7 @@ impl TrackedConnection {
                 None => pending().await,
             }
         };
-        let (mut idle, mut closing) = (pin!(idle), pin!(self.until_closing()));
-        poll_fn(|context| match closing.as_mut().poll(context) {
-            Poll::Pending => idle.as_mut().poll(context),
-            closing => closing,
-        })
-        .await;
+        before(pin!(self.until_closing()), idle).await;
     }
 
     /// Completes when the site is closing and this connection is silent without a pending request.

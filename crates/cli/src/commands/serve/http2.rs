@@ -23,7 +23,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -38,6 +38,7 @@ use hyper::{Request, Response};
 use ropewalk::task::Sleep;
 use ropewalk::{DeferredSemaphore, Reactor};
 
+use super::before::before;
 use super::body::ResponseBody;
 use super::idle_limited::{IdleLimited, STALL_FACTOR};
 use super::responder::Responder;
@@ -135,16 +136,6 @@ async fn respond(
         pending.hold(permit);
     }
     Ok(responder.respond(head, pending).await)
-}
-
-/// Polls `connection` until it ends, or until `event` completes. Then the result is `None`.
-async fn before<C: Future>(mut connection: Pin<&mut C>, event: impl Future<Output = ()>) -> Option<C::Output> {
-    let mut event = pin!(event);
-    poll_fn(|context| match connection.as_mut().poll(context) {
-        Poll::Ready(ended) => Poll::Ready(Some(ended)),
-        Poll::Pending => event.as_mut().poll(context).map(|()| None),
-    })
-    .await
 }
 
 /// Runs the streams of a connection as tasks. A stream without progress is reset.

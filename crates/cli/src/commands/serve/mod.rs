@@ -11,6 +11,7 @@
 //! file in memory: [`pieces`] bounds them, and [`listings`] those of directories.
 
 mod answer;
+mod before;
 mod body;
 mod condition;
 mod connection;

@@ -4,8 +4,8 @@
 //! Without this, h2 resets the stream after the response, with NO_ERROR. That is valid (RFC 9113, section 8.1), but some
 //! clients then lose the response: curl 7.88 fails with status 92.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ pub(super) fn discard(reactor: &Reactor, mut body: Incoming) {
     if body.is_end_stream() {
         return;
     }
-    let late = reactor.sleep(TIME_MAX);
+    let discarding = async move {
+        let mut discarded = 0;
+        poll_fn(|context| poll_discard(&mut body, &mut discarded, context)).await;
+    };
+    let limited = reactor.timeout(TIME_MAX, discarding);
     drop(reactor.spawn(async move {
-        let (mut late, mut discarded) = (pin!(late), 0);
-        poll_fn(|context| match late.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => poll_discard(&mut body, &mut discarded, context),
-        })
-        .await;
+        // A body that is too slow is dropped, which resets the stream.
+        let _ = limited.await;
     }));
 }
 
