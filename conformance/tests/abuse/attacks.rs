@@ -155,7 +155,7 @@ pub(crate) fn update_keys_between_bytes(target: &Target) {
 
 /// Returns 100 certificates that another authority has issued, and the key of the first.
 fn many_certificates() -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    let authority = Authority::new("an authority that nobody trusts");
+    let authority = Authority::new("an authority without trust");
     let issued: Vec<Issued> = (0..100).map(|_| authority.issue(&["a name"])).collect();
     let chain = issued.iter().map(|one| CertificateDer::from_pem_slice(one.certificate().as_bytes()).unwrap());
     (chain.collect(), PrivateKeyDer::from_pem_slice(issued[0].key().as_bytes()).unwrap())

@@ -11,7 +11,7 @@ use ropewalk_sys::RawWaitable;
 use super::HostLoop;
 use super::waiting_thread::WaitingThread;
 use crate::error::{Error, Result};
-use crate::kernel::{Budget, Hosted, Reactor, WeakReactor};
+use crate::kernel::{Budget, Hosted, Reactor, WeakReactor, shorter};
 
 type Hook = Rc<dyn Fn()>;
 
@@ -170,8 +170,9 @@ impl Guest {
     /// that can be woken from another thread.
     ///
     /// `wake` must make the host call [`turn`](Guest::turn) soon, usually by posting an event. It must not block, and no
-    /// event may be dropped because a queue is full. It is called in any thread, and at most once for each turn. The thread also wakes the host when a delayed call is due, so the host
-    /// needs neither [`timeout`](Guest::timeout) nor [`on_sooner`](Guest::on_sooner).
+    /// event may be dropped because a queue is full. It is called in any thread, and at most once for each turn. The
+    /// thread also wakes the host when a delayed call is due, so the host needs neither [`timeout`](Guest::timeout) nor
+    /// [`on_sooner`](Guest::on_sooner).
     ///
     /// A method that needs the provider has it back from the thread at once.
     ///
@@ -400,8 +401,7 @@ impl Inner {
 
     /// Returns whether an earlier turn did the work for which the host was woken, and the thread waits again.
     fn is_stale_wake_up(&self, reactor: &Reactor) -> bool {
-        let is_late = || reactor.deadline().is_some_and(|deadline| deadline <= reactor.now());
-        reactor.0.is_lent() && !self.is_due.get() && !is_late()
+        reactor.0.is_lent() && self.makes_turns(reactor) && self.next(reactor) != Next::Now
     }
 
     fn note_due(&self) {
@@ -589,12 +589,5 @@ impl Drop for Inner {
         if is_back.is_ok() {
             reactor.release_host_handle();
         }
-    }
-}
-
-fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }

@@ -196,8 +196,9 @@ impl Reactor {
     ///
     /// # Errors
     /// [`Error::ReactorAlreadyRunning`] when the reactor is running. [`Error::Hosted`] when the reactor is a guest, and
-    /// its host's loop must be run instead. [`Error::Io`] when the operating system cannot wait. [`Error::Panicked`] when a callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) is set, or
-    /// when the event provider panics in three waits in a row.
+    /// its host's loop must be run instead. [`Error::Io`] when the operating system cannot wait. [`Error::Panicked`] when
+    /// a callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) is set, or when the event provider panics in
+    /// three waits in a row.
     pub fn run(&self) -> Result<()> {
         self.run_with(RunOptions::default())
     }

@@ -36,9 +36,9 @@ impl Reactor {
         let _entered = self.0.enter();
         // The host loop need not be notified of tasks that wake from here on, because it calls `prepare` next.
         self.0.attention.set_asleep(false);
+        self.0.begin_part();
         // The receive buffer is taken out for this dispatch, because a callback that runs the loop through `iterate`
         // needs another buffer.
-        self.0.begin_part();
         let mut scratch = self.0.scratch.take().unwrap_or_else(Scratch::new);
         let bytes = scratch.bytes();
         let mut current = Key::from_u64(u64::MAX);

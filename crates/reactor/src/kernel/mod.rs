@@ -52,6 +52,7 @@ pub use host::DetachedWait;
 pub(crate) use host::Hosted;
 pub(crate) use panic_log::drop_logged;
 pub(crate) use source::Source;
+pub(crate) use turn::shorter;
 pub use weak::WeakReactor;
 
 use budget::Allowance;

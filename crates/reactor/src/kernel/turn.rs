@@ -158,11 +158,7 @@ impl Reactor {
         }
         let limit = self.prepare()?;
         self.resume_panic();
-        let timeout = match (limit, delay) {
-            (Some(limit), Some(delay)) => Some(limit.min(delay)),
-            (limit, delay) => limit.or(delay),
-        };
-        self.wait(timeout)?;
+        self.wait(shorter(limit, delay))?;
         self.dispatch();
         if let Some(hosted) = self.0.hosted() {
             // No `prepare` follows, which would see the work of this turn.
@@ -296,6 +292,14 @@ impl Reactor {
                 source.settle(self);
             }
         }
+    }
+}
+
+/// Returns the shorter of two timeouts, of which `None` sets no limit.
+pub(crate) fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
