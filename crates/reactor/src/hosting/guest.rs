@@ -89,8 +89,8 @@ struct Inner {
     /// The error of the turn that `iterate` asked for.
     pass_failure: RefCell<Option<Error>>,
     host: RefCell<Option<Rc<dyn HostLoop>>>,
-    sooner: RefCell<Option<Hook>>,
-    ended: RefCell<Option<Hook>>,
+    sooner: RefCell<Vec<Hook>>,
+    ended: RefCell<Vec<Hook>>,
     thread: RefCell<Option<Rc<WaitingThread>>>,
 }
 
@@ -214,7 +214,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Sets the hook that is called whenever the time of the next turn may have changed. The host then asks for
+    /// Adds a hook that is called whenever the time of the next turn may have changed. The host then asks for
     /// [`timeout`](Guest::timeout) again. A host that asks before each sleep needs no hook.
     ///
     /// The hook is called on the reactor's thread, also at the beginning of each turn: a callback may run the host's
@@ -237,13 +237,13 @@ impl Guest {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn on_sooner(&self, hook: impl Fn() + 'static) {
-        let previous = self.0.sooner.replace(Some(Rc::new(hook)));
-        drop(previous);
+        self.0.sooner.borrow_mut().push(Rc::new(hook));
     }
 
-    /// Sets the hook that is called after each run of the reactor, usually to end the host's loop.
+    /// Adds a hook that is called after each run of the reactor, usually to end the host's loop. The adapter and the
+    /// program may each add hooks, which are called in the order of their addition.
     ///
-    /// It is called on the reactor's thread, after the turn in which the run ended. If
+    /// A hook is called on the reactor's thread, after the turn in which the run ended. If
     /// [`crash`](crate::Reactor::crash) ended the run outside of a turn, it is called at once.
     ///
     /// ```
@@ -263,8 +263,7 @@ impl Guest {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn on_end(&self, hook: impl Fn() + 'static) {
-        let previous = self.0.ended.replace(Some(Rc::new(hook)));
-        drop(previous);
+        self.0.ended.borrow_mut().push(Rc::new(hook));
     }
 
     /// Sets the host's loop, so that [`Reactor::run`](crate::Reactor::run) and [`Reactor::iterate`](crate::Reactor::iterate)
@@ -413,10 +412,7 @@ impl Inner {
         if let Some(thread) = self.thread() {
             thread.post();
         }
-        let hook = self.sooner.borrow().clone();
-        if let Some(hook) = hook {
-            self.call(&hook);
-        }
+        call_each(&self.sooner);
     }
 
     /// Makes a turn, and returns whether the next one is due at once.
@@ -484,16 +480,7 @@ impl Inner {
                 self.failure.take();
             }
         } else if self.owes_end.take() {
-            let hook = self.ended.borrow().clone();
-            if let Some(hook) = hook {
-                self.call(&hook);
-            }
-        }
-    }
-
-    fn call(&self, hook: &Hook) {
-        if let Err(panic) = catch(|| hook()) {
-            tracing::error!(at = panic.at(), message = panic.message(), "unhandled panic in a hook of the host loop");
+            call_each(&self.ended);
         }
     }
 
@@ -544,6 +531,16 @@ impl Inner {
 
     fn guest(&self) -> Guest {
         Guest(self.itself.upgrade().expect("a method of this object runs"))
+    }
+}
+
+/// Calls the hooks. Each of them may add another one.
+fn call_each(hooks: &RefCell<Vec<Hook>>) {
+    for index in 0.. {
+        let Some(hook) = hooks.borrow().get(index).cloned() else { break };
+        if let Err(panic) = catch(|| hook()) {
+            tracing::error!(at = panic.at(), message = panic.message(), "unhandled panic in a hook of the host loop");
+        }
     }
 }
 
