@@ -217,7 +217,8 @@ specifications! {
         assert_eq!(child.text(3), "three\n");
         // The number 4 is that of the folder which ls(1) reads.
         assert_eq!(child.text(7).split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3", "4", "7", "9"]);
-        let swapped = shell("cat <&$A; cat <&$B");
+        // A shell uses the numbers from 10 itself when it redirects.
+        let swapped = shell("cat /dev/fd/$A /dev/fd/$B");
         let other = tempfile("second");
         let [a, b] = [source.as_raw_fd() as u32, other.as_raw_fd() as u32];
         source.rewind().unwrap();

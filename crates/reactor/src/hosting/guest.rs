@@ -562,8 +562,9 @@ impl Hosted for Inner {
         Some(self.iterate_in(reactor, &*host, delay))
     }
 
-    fn check_runs(&self) -> Result<()> {
-        if self.host.borrow().is_some() { Ok(()) } else { Err(Error::Hosted) }
+    fn may_run(&self) -> Result<bool> {
+        let host = self.host.borrow().clone().ok_or(Error::Hosted)?;
+        Ok(host.may_run(&self.guest()))
     }
 
     fn run(&self, reactor: &Reactor) -> Result<()> {

@@ -40,6 +40,12 @@ use super::Guest;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait HostLoop {
+    /// Returns whether a run may begin. [`Reactor::run`](crate::Reactor::run) asks before the `startup` event, and does
+    /// nothing otherwise: for example, because another instance of the program runs already.
+    fn may_run(&self, _guest: &Guest) -> bool {
+        true
+    }
+
     /// Runs the host's loop until the run of the reactor has ended: until [`Guest::is_started`] returns false.
     ///
     /// May return sooner, for example because the user has closed the last window. The reactor is stopped then, and

@@ -181,7 +181,8 @@ impl Triggers {
 
 impl Reactor {
     /// Runs the loop until [`stop`](Reactor::stop), [`crash`](Reactor::crash) or a signal stops it. The reactor can run
-    /// again afterwards. A [guest](crate::hosting) runs the loop of its host.
+    /// again afterwards. A [guest](crate::hosting) runs the loop of its host. Its host may
+    /// [refuse](crate::hosting::HostLoop::may_run), and this method returns without a run.
     ///
     /// ```
     /// use std::time::Duration;
@@ -211,7 +212,9 @@ impl Reactor {
         let _entered = self.enter();
         let hosted = self.0.hosted();
         if let Some(hosted) = &hosted {
-            hosted.check_runs()?;
+            if !hosted.may_run()? {
+                return Ok(());
+            }
         }
         self.start_running(options)?;
         let outcome = hosted.map_or_else(|| self.main_loop(), |hosted| hosted.run(self));

@@ -364,6 +364,15 @@ impl Kernel {
     pub(crate) fn take_panic(&self) -> Option<Error> {
         self.guard.panicked.take()
     }
+
+    /// Returns whether a panic ends the run after this turn.
+    #[cold]
+    pub(super) fn ends_by_panic(&self) -> bool {
+        let resumed = self.guard.resumed.take();
+        let ends = resumed.is_some() || self.guard.panicked.borrow().is_some();
+        self.guard.resumed.set(resumed);
+        ends
+    }
 }
 
 impl Kernel {

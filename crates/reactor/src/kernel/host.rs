@@ -37,9 +37,11 @@ pub(crate) trait Hosted {
     /// Runs the host's loop until the run ends.
     fn run(&self, reactor: &Reactor) -> Result<()>;
 
+    /// Returns whether a run may begin.
+    ///
     /// # Errors
     /// [`Error::Hosted`] if the adapter cannot run the host's loop.
-    fn check_runs(&self) -> Result<()>;
+    fn may_run(&self) -> Result<bool>;
 }
 
 /// The place to which a [`DetachedWait`] returns its provider.
