@@ -156,6 +156,11 @@ impl Layered {
         self.state == LayerState::OPEN && self.failed.is_none() && self.truncated.is_none() && !self.has_socket_ended
     }
 
+    /// Whether the layer is steady, and neither the socket nor the layer nor the protocol waits for bytes or a call.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_steady() && self.is_reported_open && !self.is_held_new && !self.has_closed && self.wire.is_none()
+    }
+
     pub(super) fn queued(&self) -> usize {
         self.wire.as_ref().map_or(0, |wire| wire.len())
     }

@@ -326,7 +326,7 @@ impl Stream {
             Err(panicked) => return self.end(kernel, panicked),
         }
         layered.borrow_mut().is_delivering = !plain.is_empty();
-        self.report_open(kernel, transport);
+        self.report_open(kernel, transport, &layered);
         let is_delivered = self.deliver_plain(kernel, transport, &mut plain);
         layered.borrow_mut().is_delivering = false;
         plain.clear();
@@ -363,8 +363,7 @@ impl Stream {
         }
     }
 
-    fn report_open(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
-        let Some(layered) = self.layered() else { return };
+    fn report_open(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, layered: &RefCell<Layered>) {
         let timer = {
             let mut layered = layered.borrow_mut();
             if layered.is_reported_open || !layered.has(LayerState::OPEN) {
@@ -490,9 +489,8 @@ impl Stream {
     /// Brings the provider up to date, as `settle` does without a layer.
     #[inline(never)]
     pub(super) fn settle_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if let Some(layered) = self.layered() {
-            layered.borrow_mut().is_fresh = false;
-        }
+        let Some(layered) = self.layered() else { return };
+        layered.borrow_mut().is_fresh = false;
         if self.has(Flags::BROKEN) {
             return self.settle_broken(kernel);
         }
@@ -502,7 +500,9 @@ impl Stream {
             return self.end_as_asked(kernel);
         }
         for _ in 0..PIECES_PER_TURN {
-            if !self.flush_layered(kernel) {
+            self.transform_and_send(kernel, &layered);
+            let is_settled = self.is_settled_with(&layered.borrow());
+            if is_settled || !self.finish_flush(kernel) {
                 return;
             }
             if self.state().is_aborting() {
@@ -518,12 +518,18 @@ impl Stream {
         self.settle_soon(kernel);
     }
 
-    /// Transforms and sends until no more bytes can be transformed or sent. Returns whether the connection is open and
-    /// may still send.
-    fn flush_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
-        while self.transform(kernel) && self.wire_queued() > 0 {
+    /// Whether no work is left: everything was sent, and nothing waits for the layer or the protocol. This is true after
+    /// most callbacks.
+    fn is_settled_with(&self, layered: &Layered) -> bool {
+        let flags = self.flags.get().difference(Flags::LAYERED);
+        flags.are_settled() && layered.is_settled() && self.outbound.queued() == 0
+    }
+
+    /// Transforms and sends until no more bytes can be transformed or sent.
+    fn transform_and_send(self: &Rc<Stream>, kernel: &Rc<Kernel>, layered: &RefCell<Layered>) {
+        while self.transform(kernel, layered) && layered.borrow().queued() > 0 {
             let state = self.state();
-            if !self.flags.get().send() || !(state.is_open() || state.is_losing()) || !self.send_wire(kernel) {
+            if !self.flags.get().send() || !(state.is_open() || state.is_losing()) || !self.send_wire(kernel, layered) {
                 break;
             }
             // The layer had no more bytes to transform, so it need not be called again.
@@ -531,16 +537,17 @@ impl Stream {
                 break;
             }
         }
-        self.finish_flush(kernel)
     }
 
     /// Makes the layer transform the bytes that the protocol wrote. Returns whether the connection is still open.
-    fn transform(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
-        let Some(layered) = self.layered() else { return false };
-        if layered.borrow().failed.is_some() {
-            return true;
-        }
-        let (is_open, has_closed) = (layered.borrow().has(LayerState::OPEN), layered.borrow().has_closed);
+    fn transform(self: &Rc<Stream>, kernel: &Rc<Kernel>, layered: &RefCell<Layered>) -> bool {
+        let (is_open, has_closed) = {
+            let layered = layered.borrow();
+            if layered.failed.is_some() {
+                return true;
+            }
+            (layered.has(LayerState::OPEN), layered.has_closed)
+        };
         if has_closed {
             // No bytes may follow the layer's close.
             self.drop_queue(kernel);
@@ -570,8 +577,7 @@ impl Stream {
     }
 
     /// Hands the transformed bytes to the provider. Returns whether all of them were sent.
-    fn send_wire(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
-        let Some(layered) = self.layered() else { return false };
+    fn send_wire(self: &Rc<Stream>, kernel: &Rc<Kernel>, layered: &RefCell<Layered>) -> bool {
         let Some(mut wire) = layered.borrow_mut().wire.take() else { return true };
         let sent = kernel.streams(|streams| streams.send(self.send_key, &mut wire));
         if let Ok(Ok(Sent::All)) = sent {
@@ -620,14 +626,18 @@ impl Stream {
     /// Makes the layer close this side. Returns whether all bytes have been sent.
     fn close_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         self.queue_close(kernel);
-        self.flush_layered(kernel) && self.wire_queued() == 0
+        if let Some(layered) = self.layered() {
+            self.transform_and_send(kernel, &layered);
+        }
+        self.finish_flush(kernel) && self.wire_queued() == 0
     }
 
     /// Sends the layer's close at the end of a run or of a connection, if the socket takes it at once. A layer that
     /// fails while it transforms the last bytes does not close: its final bytes are sent instead.
     pub(super) fn close_layer_at_once(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let Some(layered) = self.layered() else { return };
         let may_close = self.flags.get().send() && self.has_open_layer() && !self.has_failed_layer();
-        if !may_close || !self.transform(kernel) {
+        if !may_close || !self.transform(kernel, &layered) {
             return;
         }
         if !self.has_failed_layer() {
@@ -636,7 +646,7 @@ impl Stream {
             }
             self.queue_close(kernel);
         }
-        self.send_wire(kernel);
+        self.send_wire(kernel, &layered);
     }
 
     /// Makes the layer close this side, once.
@@ -787,7 +797,8 @@ impl Stream {
         if self.has(Flags::IN_CALLBACK) {
             return;
         }
-        self.report_open(kernel, transport);
+        let Some(layered) = self.layered() else { return };
+        self.report_open(kernel, transport, &layered);
         if self.has(Flags::UNREAD) && self.reads() {
             self.deliver_unread(kernel, transport);
         }
