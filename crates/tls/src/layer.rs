@@ -66,11 +66,18 @@ pub struct TlsLayer {
     has_greeted: bool,
     /// Whether close_notify was sent.
     has_closed: bool,
-    /// The plain bytes of records that were taken while bytes were sent, and the number of bytes of these records.
-    early: Outbox,
-    early_taken: usize,
+    /// The records that were taken while bytes were sent. The next receive delivers them.
+    early: Option<Box<Early>>,
     server_name: Option<String>,
     ocsp_response: Vec<u8>,
+}
+
+/// Records that were taken out of turn.
+#[derive(Default)]
+struct Early {
+    plain: Outbox,
+    /// The number of bytes that the records have on the wire.
+    taken: usize,
 }
 
 enum Stage {
@@ -136,8 +143,7 @@ impl TlsLayer {
             wake: None,
             has_greeted: false,
             has_closed: false,
-            early: Outbox::new(),
-            early_taken: 0,
+            early: None,
             server_name: None,
             ocsp_response: Vec::new(),
         }
@@ -218,10 +224,7 @@ impl TlsLayer {
 
     /// Takes records from `received`, and returns the number of bytes taken.
     fn receive(&mut self, received: &mut [u8], plain: &mut Outbox, queue: &mut Outbox) -> Result<usize, TlsError> {
-        let early = std::mem::take(&mut self.early_taken);
-        while let Some(chunk) = self.early.take_chunk() {
-            plain.write_bytes(chunk);
-        }
+        let early = self.early.take().map_or(0, |mut early| early.deliver(plain));
         let rest = &mut received[early..];
         if !self.has_greeted && !self.greet(rest, queue)? {
             return Ok(early);
@@ -346,36 +349,44 @@ impl TlsLayer {
         if driven.has_peer_closed {
             self.state |= LayerState::PEER_ENDED;
         }
-        let mut notes = Notes::default();
-        if !self.is_open() {
-            notes = notes::take();
-            // Records behind the end of the handshake may fail in the same call. Data between the two is delivered.
-            if !is_handshaking {
-                self.state |= LayerState::OPEN;
-                self.handshake = None;
-                self.wake = None;
-            }
+        let notes = (!self.is_open()).then(|| self.follow_handshake(is_handshaking));
+        match driven.failed {
+            Some(error) => Err(TlsError::of(error, &notes.unwrap_or_default())),
+            None => Ok(driven.taken),
         }
-        if let Some(error) = driven.failed {
-            return Err(TlsError::of(error, &notes));
+    }
+
+    /// Opens the layer if the handshake has completed, and returns the notes of the last call of rustls.
+    #[cold]
+    fn follow_handshake(&mut self, is_handshaking: bool) -> Notes {
+        let mut notes = notes::take();
+        // Records behind the end of the handshake may fail in the same call. Data between the two is delivered.
+        if !is_handshaking {
+            self.state |= LayerState::OPEN;
+            self.handshake = None;
+            self.wake = None;
         }
-        self.server_name = notes.server_name.or(self.server_name.take());
+        self.server_name = notes.server_name.take().or(self.server_name.take());
         if !notes.ocsp_response.is_empty() {
-            self.ocsp_response = notes.ocsp_response;
+            self.ocsp_response = std::mem::take(&mut notes.ocsp_response);
         }
-        Ok(driven.taken)
+        notes
     }
 
     /// Sends while earlier received bytes may wait. Records that are taken here are delivered by the next
     /// [`incoming`](Layer::incoming).
     fn send(&mut self, held: &mut [u8], queue: &mut Outbox, wish: Wish<'_>) -> io::Result<()> {
+        if held.is_empty() {
+            let sent = self.drive(&mut [], &mut Outbox::new(), queue, wish);
+            return self.end_on_error(sent).map(drop);
+        }
+        let mut early = self.early.take().unwrap_or_default();
         // Bytes that may not be TLS at all are checked before rustls gets them.
-        let rest = if self.has_greeted { &mut held[self.early_taken..] } else { &mut [] };
-        let mut early = std::mem::take(&mut self.early);
-        let sent = self.drive(rest, &mut early, queue, wish);
-        self.early = early;
-        self.early_taken += self.end_on_error(sent)?;
-        Ok(())
+        let rest = if self.has_greeted { &mut held[early.taken..] } else { &mut [] };
+        let sent = self.drive(rest, &mut early.plain, queue, wish);
+        early.taken += *sent.as_ref().unwrap_or(&0);
+        self.early = Some(early);
+        self.end_on_error(sent).map(drop)
     }
 
     /// Keeps a failed layer from calling rustls again.
@@ -385,6 +396,16 @@ impl TlsLayer {
             self.handshake = None;
             error.into_io()
         })
+    }
+}
+
+impl Early {
+    /// Moves the plain bytes to `plain`. Returns the number of bytes taken from the wire.
+    fn deliver(&mut self, plain: &mut Outbox) -> usize {
+        while let Some(chunk) = self.plain.take_chunk() {
+            plain.write_bytes(chunk);
+        }
+        self.taken
     }
 }
 
