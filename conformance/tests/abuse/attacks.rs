@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ropewalk::tls::rustls::pki_types::pem::PemObject;
 use ropewalk::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use ropewalk::tls::rustls::version::TLS13;
+use ropewalk::tls::rustls::version::{TLS12, TLS13};
 use ropewalk::tls::rustls::{ClientConfig, ClientConnection, ServerConnection, StreamOwned};
 use ropewalk_conformance::certificates::{Authority, Issued};
 use ropewalk_conformance::links::noise;
@@ -150,6 +150,20 @@ pub(crate) fn update_keys_between_bytes(target: &Target) {
         client.conn.send_close_notify();
         client.flush().unwrap();
         await_end(&client.sock);
+    }
+}
+
+pub(crate) fn warn_in_the_handshake(target: &Target) {
+    let config = Arc::new(target.authority.foreign_client(&[&TLS12]));
+    // After the messages of a server that speaks TLS 1.2, the client's next records are still plain.
+    let user_canceled = [21, 3, 3, 0, 2, 1, 90];
+    for _ in 0..20 {
+        let mut client = ClientConnection::new(config.clone(), NAME.try_into().unwrap()).unwrap();
+        let mut stream = target.connect();
+        client.write_tls(&mut stream).unwrap();
+        // A write fails once the server has refused the alerts.
+        let _ = stream.write_all(&user_canceled.repeat(10_000));
+        await_end(&stream);
     }
 }
 

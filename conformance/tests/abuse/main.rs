@@ -94,6 +94,13 @@ fn key_updates_between_bytes_of_data_are_bounded() {
 }
 
 #[test]
+fn a_flood_of_warning_alerts_closes_the_connection() {
+    let what = "sends 10,000 warning alerts in its handshake";
+    let cost = bounded(what, 600, limited(), attacks::warn_in_the_handshake);
+    assert_eq!(cost.ends_as("protocol PeerMisbehaved(TooManyWarningAlertsReceived)"), 20, "{cost:?}");
+}
+
+#[test]
 fn a_long_chain_of_a_client_is_refused() {
     let (authority, _) = Authority::replayed(&["localhost"]);
     let options = limited().ask_for_client_certificates(authority.trusted());
