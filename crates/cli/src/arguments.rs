@@ -12,8 +12,8 @@ use crate::foreign_options::ForeignOptions;
 use crate::process_options::Procmon;
 use crate::values::deserialize;
 use crate::values::{
-    IdleLimit, any_client_endpoint, any_server_endpoint, at_least_one, client_endpoint, duration, keep_alive_count,
-    keep_alive_idle, keep_alive_interval, port, seconds, server_endpoint, whole_seconds,
+    IdleLimit, any_client_endpoint, any_server_endpoint, at_least_one, client_endpoint, duration, http_endpoint,
+    keep_alive_count, keep_alive_idle, keep_alive_interval, port, seconds, server_endpoint, whole_seconds,
 };
 use crate::watch_options::Watch;
 
@@ -314,8 +314,8 @@ pub(crate) struct Serve {
     pub(crate) directory: PathBuf,
 
     /// Endpoint to listen on (repeatable)
-    #[arg(short, long, value_name = "ENDPOINT", default_value = LOCAL_8080, value_parser = server_endpoint)]
-    #[serde(default = "local_8080", deserialize_with = "deserialize::server_endpoints")]
+    #[arg(short, long, value_name = "ENDPOINT", default_value = LOCAL_8080, value_parser = http_endpoint)]
+    #[serde(default = "local_8080", deserialize_with = "deserialize::http_endpoints")]
     pub(crate) listen: Vec<String>,
 
     /// Also serve and list names that begin with a dot

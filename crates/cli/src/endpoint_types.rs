@@ -1,7 +1,7 @@
 //! The endpoint types of the program: those of the library, and its own.
 
 use ropewalk::endpoints::Endpoints;
-use ropewalk::proto::description::Description;
+use ropewalk::proto::description::{Description, DescriptionError};
 
 /// The types whose connections speak TLS.
 pub(crate) const TLS: [&str; 3] = ["tls", "ssl", "self-signed"];
@@ -21,20 +21,28 @@ pub(crate) fn register(endpoints: &Endpoints) {
     crate::self_signed::register(endpoints);
 }
 
-/// Returns a registry whose endpoints with TLS offer HTTP/2 and HTTP/1.1, unless a description names other protocols.
+/// Returns a registry whose endpoints with TLS offer HTTP/2 and HTTP/1.1, unless a description names some of them. It
+/// refuses descriptions that name other protocols.
 pub(crate) fn endpoints_of_http() -> Endpoints {
     let registry = endpoints();
     for name in TLS {
         let others = endpoints();
-        registry.register_server(name, move |_, description| others.server(&offering_http(description)));
+        registry.register_server(name, move |_, description| others.server(&offering_http(description)?));
     }
     registry
 }
 
-fn offering_http(description: &Description) -> String {
-    match description.get("alpn") {
-        Some(_) => description.text().to_owned(),
-        None => format!("{}:alpn={HTTP}", description.text()),
+fn offering_http(description: &Description) -> Result<String, DescriptionError> {
+    let Some(offered) = description.get("alpn") else { return Ok(format!("{}:alpn={HTTP}", description.text())) };
+    let is_http = |name: &str| HTTP.split(',').any(|known| known == name);
+    match offered.value.split(',').find(|name| !is_http(name)) {
+        Some(name) => {
+            let (name, text) = (name.escape_debug(), description.text().escape_debug());
+            let message =
+                format!("cannot serve the application protocol '{name}' of '{text}': expected some of {HTTP}");
+            Err(DescriptionError::new(offered.offset, message))
+        }
+        None => Ok(description.text().to_owned()),
     }
 }
 
@@ -44,7 +52,7 @@ mod tests {
 
     #[test]
     fn an_http_server_offers_its_protocols_by_default() {
-        let offering = |text: &str| offering_http(&text.parse().unwrap());
+        let offering = |text: &str| offering_http(&text.parse().unwrap()).unwrap();
         assert_eq!(offering("tls:a.pem:port=0"), "tls:a.pem:port=0:alpn=h2,http/1.1,http/1.0");
         assert_eq!(offering("tls:a.pem:alpn=http/1.1"), "tls:a.pem:alpn=http/1.1");
     }

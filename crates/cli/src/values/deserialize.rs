@@ -16,6 +16,11 @@ pub(crate) fn server_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     deserializer.deserialize_any(OneOrMore(super::server_endpoint))
 }
 
+/// Reads one endpoint or an array of them, for HTTP.
+pub(crate) fn http_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_any(OneOrMore(super::http_endpoint))
+}
+
 /// Reads one endpoint or an array of them, for streams or for datagrams.
 pub(crate) fn any_server_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     deserializer.deserialize_any(OneOrMore(super::any_server_endpoint))

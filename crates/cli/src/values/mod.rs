@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ropewalk::proto::description::{Description, DescriptionError};
 
-use crate::endpoint_types::endpoints;
+use crate::endpoint_types::{endpoints, endpoints_of_http};
 
 /// The largest times and the largest count that Linux takes, tcp(7): MAX_TCP_KEEPIDLE, MAX_TCP_KEEPCNT.
 const KEEP_ALIVE_SECONDS_MAX: u32 = 32_767;
@@ -20,6 +20,13 @@ pub(crate) struct IdleLimit(pub(crate) Option<Duration>);
 /// Checks the description of a server endpoint.
 pub(crate) fn server_endpoint(text: &str) -> Result<String, DescriptionError> {
     endpoints().server(text).map(|_| text.to_owned())
+}
+
+/// Checks the description of a server endpoint for HTTP.
+pub(crate) fn http_endpoint(text: &str) -> Result<String, DescriptionError> {
+    // An error quotes the description as it was written, without the protocols that the registry adds.
+    let text = server_endpoint(text)?;
+    endpoints_of_http().server(&text).map(|_| text)
 }
 
 /// Checks the description of a client endpoint.

@@ -141,6 +141,25 @@ fn options_for_https_need_an_endpoint_with_tls() {
 }
 
 #[test]
+fn only_protocols_of_http_can_be_offered() {
+    // HTTP/3 needs QUIC, which `serve` does not speak.
+    let fault = "cannot serve the application protocol 'h3' of 'self-signed:0:alpn=h2,h3': \
+                 expected some of h2,http/1.1,http/1.0";
+    let output = outcome(&["serve", ".", "--listen", "self-signed:0:alpn=h2,h3"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && error.contains(fault), "{error}");
+    let output = outcome(&["serve", ".", "--listen", "self-signed:many"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("self-signed:many") && !error.contains("alpn"), "{error}");
+    let scratch = Scratch::new();
+    let listen = "listen = \"self-signed:0:alpn=h2,h3\"";
+    scratch.write("h3.toml", format!("[[service]]\nkind = \"serve\"\ndirectory = \".\"\n{listen}\n"));
+    let output = outcome(&["--config", &scratch.join("h3.toml")]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains(fault), "{error}");
+}
+
+#[test]
 fn a_file_has_the_options_for_https() {
     let scratch = Scratch::new();
     scratch.write("site/page", "a page\n");
