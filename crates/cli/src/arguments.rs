@@ -341,6 +341,11 @@ pub(crate) struct Serve {
     #[serde(default, deserialize_with = "deserialize::whole_seconds")]
     pub(crate) hsts: Option<u32>,
 
+    /// With --hsts: also for all subdomains of this host (includeSubDomains)
+    #[arg(long)]
+    #[serde(default)]
+    pub(crate) hsts_include_subdomains: bool,
+
     /// Endpoint without TLS, such as tcp:80, whose requests are redirected to HTTPS (repeatable)
     #[arg(long, value_name = "ENDPOINT", value_parser = server_endpoint)]
     #[serde(default, deserialize_with = "deserialize::server_endpoints")]

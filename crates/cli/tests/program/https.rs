@@ -110,11 +110,23 @@ fn the_policy_is_part_of_each_response_over_tls() {
 }
 
 #[test]
+fn the_policy_may_include_subdomains() {
+    // RFC 6797, section 6.1.2.
+    let site = Site::serve(&["--hsts", "60", "--hsts-include-subdomains"]);
+    let Some(head) = site.curl(&["--head"], &format!("https://localhost:{}/", site.secure_port())) else { return };
+    assert!(head.contains("strict-transport-security: max-age=60; includeSubDomains\r\n"), "{head}");
+}
+
+#[test]
 fn options_for_https_need_an_endpoint_with_tls() {
     let serve = ["serve", "."];
     for (options, fault) in [
         (&["--hsts", "60"][..], "--hsts needs an endpoint with TLS: add one, such as --listen tls:PATH"),
         (&REDIRECT_FROM, "--redirect-from needs an endpoint with TLS: add one, such as --listen tls:PATH"),
+        (
+            &["--listen", "self-signed:0", "--hsts-include-subdomains"],
+            "--hsts-include-subdomains needs a policy: add one, such as --hsts 60",
+        ),
         (
             &["--redirect-port", "443"],
             "--redirect-port needs an endpoint to redirect from: add one, such as --redirect-from tcp:80",

@@ -69,6 +69,9 @@ pub(super) fn check(options: &Serve) -> Result<(), String> {
             "--redirect-port needs an endpoint to redirect from: add one, such as --redirect-from tcp:80".to_owned()
         );
     }
+    if options.hsts_include_subdomains && options.hsts.is_none() {
+        return Err("--hsts-include-subdomains needs a policy: add one, such as --hsts 60".to_owned());
+    }
     if options.listen.iter().any(|endpoint| is_tls(endpoint)) {
         return Ok(());
     }
@@ -94,7 +97,8 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
         let idle_limit = options.idle_timeout.0;
         Rc::new(Connecting::new(reactor, contents, transport_security, idle_limit, &connections))
     };
-    let files = connecting(Contents::Files(site.clone()), options.hsts.map(transport_security));
+    let policy = options.hsts.map(|seconds| transport_security(seconds, options.hsts_include_subdomains));
+    let files = connecting(Contents::Files(site.clone()), policy);
     let redirects = connecting(Contents::Redirects(https_port.clone()), None);
     let services = [(&options.listen[..], files as _), (&options.redirect_from[..], redirects as _)];
     let Listeners { ports, places, .. } = listen_each(reactor, &endpoints_of_http(), limit, services)?;
@@ -114,8 +118,9 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
 }
 
 /// Returns the value of `Strict-Transport-Security`: RFC 6797, section 6.1.
-fn transport_security(seconds: u32) -> HeaderValue {
-    HeaderValue::from_str(&format!("max-age={seconds}")).expect("ASCII characters")
+fn transport_security(seconds: u32, includes_subdomains: bool) -> HeaderValue {
+    let subdomains = if includes_subdomains { "; includeSubDomains" } else { "" };
+    HeaderValue::from_str(&format!("max-age={seconds}{subdomains}")).expect("ASCII characters")
 }
 
 fn first_tls_port(places: &[Place], endpoints: &[String]) -> Option<u16> {
