@@ -5,6 +5,8 @@
 //!
 //! Every wait here has a limit, after which it panics: a window that never comes is a failure.
 
+#![allow(clippy::print_stdout, reason = "the test runner shows beside a test why it was skipped")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -56,12 +58,14 @@ impl Desktop {
     pub fn start(width: u32, height: u32) -> Option<Desktop> {
         let missing = ["Xvfb", "openbox", "xdotool", "import"].iter().find(|program| !is_here(program));
         if let Some(missing) = missing {
-            // The test runner shows this beside the name of the test.
             println!("skipped: this machine has no {missing}");
             return None;
         }
         let mut server = Command::new("Xvfb");
-        server.args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0"]).arg(format!("{width}x{height}x24"));
+        // Without `-noreset`, the server loses its state, and its clients, whenever the last client leaves.
+        server
+            .args(["-displayfd", "1", "-noreset", "-nolisten", "tcp", "-screen", "0"])
+            .arg(format!("{width}x{height}x24"));
         let mut server = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("Xvfb starts");
         let mut number = String::new();
         BufReader::new(server.stdout.take().expect("a pipe")).read_line(&mut number).expect("Xvfb names its display");
@@ -76,11 +80,20 @@ impl Desktop {
         Some(desktop)
     }
 
-    /// Starts a program on this desktop.
+    /// Starts a program on this desktop, without a message bus.
     pub fn open(&self, program: &str, arguments: &[&str]) -> Program {
+        self.start_program(on_display(Command::new(program), &self.display), arguments)
+    }
+
+    /// Starts a program on this desktop, which finds other instances of it on `bus`.
+    pub fn open_on(&self, bus: &Bus, program: &str, arguments: &[&str]) -> Program {
         let mut command = on_display(Command::new(program), &self.display);
-        let child = command.args(arguments).stdin(Stdio::null()).spawn().expect("the program starts");
-        Program(Process(child))
+        command.env("DBUS_SESSION_BUS_ADDRESS", &bus.address);
+        self.start_program(command, arguments)
+    }
+
+    fn start_program(&self, mut command: Command, arguments: &[&str]) -> Program {
+        Program(Process(command.args(arguments).stdin(Stdio::null()).spawn().expect("the program starts")))
     }
 
     /// Waits for the window whose title contains `title`, and makes it the active one. Returns its number.
@@ -172,6 +185,28 @@ impl Desktop {
     /// Returns the process id of the X server.
     pub fn server(&self) -> u32 {
         self.server.0.id()
+    }
+}
+
+/// A message bus of a session.
+pub struct Bus {
+    address: String,
+    _daemon: Process,
+}
+
+impl Bus {
+    /// Starts a bus. Returns `None`, and says so, on a machine without dbus-daemon.
+    pub fn start() -> Option<Bus> {
+        if !is_here("dbus-daemon") {
+            println!("skipped: this machine has no dbus-daemon");
+            return None;
+        }
+        let mut daemon = Command::new("dbus-daemon");
+        daemon.args(["--session", "--nofork", "--print-address=1"]);
+        let mut daemon = daemon.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("dbus-daemon starts");
+        let mut address = String::new();
+        BufReader::new(daemon.stdout.take().expect("a pipe")).read_line(&mut address).expect("its address");
+        Some(Bus { address: address.trim().to_owned(), _daemon: Process(daemon) })
     }
 }
 

@@ -63,8 +63,9 @@ impl MainLoop {
         Ok(())
     }
 
+    /// Quits the application. GLib runs an application once, so it is not registered any more.
     pub(crate) fn run_ended(&self) {
-        if let Some(application) = self.application() {
+        if let Some(application) = self.application.take() {
             application.quit();
         }
     }
@@ -94,7 +95,6 @@ impl Registered {
 
     /// Runs the application until it quits.
     pub(crate) fn run(&self, guest: &Guest) {
-        // It ends by the end of the reactor.
         // SAFETY: the reference keeps the application.
         unsafe { ffi::g_application_hold(self.as_ptr()) };
         let windows = WindowRemoved::connect(self.object(), guest);
@@ -105,7 +105,6 @@ impl Registered {
         unsafe { ffi::g_application_release(self.as_ptr()) };
     }
 
-    /// Quits the application. Without a loop that runs, this does nothing.
     fn quit(&self) {
         // SAFETY: the reference keeps the application.
         unsafe { ffi::g_application_quit(self.as_ptr()) };
@@ -138,12 +137,7 @@ struct WindowRemoved {
 impl WindowRemoved {
     /// Returns `None` for an application that has no windows.
     fn connect(application: *mut c_void, guest: &Guest) -> Option<WindowRemoved> {
-        // SAFETY: each object begins with a pointer to its class.
-        let class = unsafe { *application.cast::<*const usize>() };
-        // SAFETY: each class begins with its type.
-        let type_of = unsafe { *class };
-        // SAFETY: the type is that of an object.
-        if unsafe { ffi::g_signal_lookup(SIGNAL.as_ptr(), type_of) } == 0 {
+        if !may_have_windows(application) {
             return None;
         }
         let data = Box::into_raw(Box::new(guest.clone()));
@@ -169,13 +163,34 @@ impl Drop for WindowRemoved {
     }
 }
 
-unsafe extern "C" fn window_removed(application: *mut c_void, _window: *mut c_void, guest: *mut c_void) {
+/// Returns whether this is a `GtkApplication`.
+fn may_have_windows(application: *mut c_void) -> bool {
+    // SAFETY: each object begins with a pointer to its class.
+    let class = unsafe { *application.cast::<*const usize>() };
+    // SAFETY: each class begins with its type.
+    let type_of = unsafe { *class };
+    // SAFETY: the type is that of an object.
+    unsafe { ffi::g_signal_lookup(SIGNAL.as_ptr(), type_of) != 0 }
+}
+
+fn has_windows(application: *mut c_void) -> bool {
+    if !may_have_windows(application) {
+        return false;
+    }
     let mut window: *mut c_void = null_mut();
     // SAFETY: a GtkApplication has this property, and the list of properties is terminated.
     unsafe { ffi::g_object_get(application, c"active-window".as_ptr(), &raw mut window, null_mut::<c_void>()) };
-    if !window.is_null() {
-        // SAFETY: the property has counted a reference for its reader.
-        return unsafe { ffi::g_object_unref(window) };
+    if window.is_null() {
+        return false;
+    }
+    // SAFETY: the property has counted a reference for its reader.
+    unsafe { ffi::g_object_unref(window) };
+    true
+}
+
+unsafe extern "C" fn window_removed(application: *mut c_void, _window: *mut c_void, guest: *mut c_void) {
+    if has_windows(application) {
+        return;
     }
     // SAFETY: `connect` passed this pointer, which lives as long as the handler is connected.
     let guest = unsafe { &*guest.cast::<Guest>() };

@@ -147,6 +147,8 @@ impl GlibHost {
     /// until then. If another instance of the application runs already, `run` activates that instance, and returns
     /// without a start of this reactor.
     ///
+    /// GLib runs an application once. So it is not registered any more after the run, and another one may be.
+    ///
     /// The application of `gtk4` 0.11 needs the feature `gio-0_22`, and that of `gtk` 0.18 the feature `gio-0_18`.
     ///
     /// # Errors

@@ -10,8 +10,8 @@ use std::ptr::null_mut;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::prelude::*;
 use ropewalk::RunOptions;
+use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 
 /// A `GtkWidget`.

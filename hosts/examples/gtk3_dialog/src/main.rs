@@ -4,6 +4,8 @@
 //! in the middle of `line_received`, and the connection gets the answer. Other connections continue meanwhile: another
 //! `nc` can ask as well, and the counter in the window runs. The program exits when the window is closed.
 
+#![allow(clippy::print_stderr, reason = "a program talks to its terminal")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;

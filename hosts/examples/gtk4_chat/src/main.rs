@@ -4,6 +4,8 @@
 //! 127.0.0.1:9000` listens on another port. What you type in the window reaches all guests. The program exits when the
 //! window is closed.
 
+#![allow(clippy::print_stderr, reason = "a program talks to its terminal")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 

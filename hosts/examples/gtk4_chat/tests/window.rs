@@ -1,6 +1,6 @@
 //! Uses the window as a person does.
 
-use ropewalk_desktop::{Desktop, Lines, Program, free_address};
+use ropewalk_desktop::{Bus, Desktop, Lines, Program, free_address};
 
 const TITLE: &str = "Chat on";
 
@@ -39,4 +39,17 @@ fn a_signal_closes_the_window() {
         assert_eq!(guest.receive(), "");
         program.expect_success();
     }
+}
+
+#[test]
+fn a_second_instance_activates_the_first() {
+    let (Some(desktop), Some(bus)) = (Desktop::start(420, 320), Bus::start()) else { return };
+    let address = free_address();
+    let mut first = desktop.open_on(&bus, env!("CARGO_BIN_EXE_gtk4_chat"), &[&address]);
+    desktop.activate(TITLE);
+    // The second would fail to listen on this port. It does not start its reactor.
+    desktop.open_on(&bus, env!("CARGO_BIN_EXE_gtk4_chat"), &[&address]).expect_success();
+    assert_eq!(desktop.windows_of_class("gtk4_chat"), 1);
+    desktop.close(TITLE);
+    first.expect_success();
 }
