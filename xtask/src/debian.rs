@@ -12,12 +12,17 @@ pub(crate) fn is_here() -> bool {
     ["apt-get", "dpkg"].iter().all(|program| step::read(Command::new(program).arg("--version")).is_ok())
 }
 
+/// Returns the packages of a list that are not installed.
+pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    packages.iter().copied().filter(|package| !installed(package)).collect()
+}
+
 /// Installs the missing packages of a list.
 ///
 /// # Errors
 /// If the system is not Debian, if the user is not root, or if apt-get fails.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
-    let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
+    let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
     }

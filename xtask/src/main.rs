@@ -10,6 +10,7 @@ mod cargo_tool;
 mod debian;
 mod debian_rust;
 mod dependencies;
+mod hosts;
 mod load;
 mod marked;
 mod matrix;
@@ -56,6 +57,7 @@ enum Command {
     Dependencies(dependencies::Options),
     Reproduce(reproduce::Options),
     Matrix(matrix::Options),
+    Hosts(hosts::Options),
     Sanitize(sanitize::Options),
     Races(races::Options),
 }
@@ -83,6 +85,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Dependencies(options) => dependencies::run(&workspace, &options),
         Command::Reproduce(options) => reproduce::run(&workspace, &options),
         Command::Matrix(options) => matrix::run(&workspace, &options),
+        Command::Hosts(options) => hosts::run(&workspace, &options),
         Command::Sanitize(options) => sanitize::run(&workspace, &options),
         Command::Races(options) => races::run(&workspace, &options),
     }

@@ -79,7 +79,7 @@ impl RunnerOptions {
     pub fn answer(&self, mut command: Command) -> Option<ExitCode> {
         let name = command.get_name().to_owned();
         let text = if self.help_reactors {
-            reactors::table(&ropewalk::reactors())
+            reactors::table(&ropewalk::reactors(), &self.hosts)
         } else if self.man {
             manual::page(command)
         } else if let Some(shell) = self.completions {

@@ -77,3 +77,4 @@ pub use failure::fail;
 pub use launch::Runner;
 pub use log::LIFECYCLE;
 pub use options::{LogFormat, RunnerOptions, Size, Umask};
+pub use reactors::Hosts;

@@ -12,6 +12,8 @@ use clap_complete::Shell;
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::reactors::Hosts;
+
 const GENERAL: &str = "Options for all commands";
 pub(crate) const DAEMON: &str = "Running as a daemon";
 
@@ -37,6 +39,10 @@ pub(crate) const DAEMON: &str = "Running as a daemon";
 /// ```
 #[derive(Args, Clone, Debug, Default)]
 pub struct RunnerOptions {
+    /// Reactors in the loops of toolkits, which the program adds to those that `-r` chooses from
+    #[arg(skip)]
+    pub hosts: Hosts,
+
     /// Reactor to run on [default: the best one available]
     #[arg(short, long, value_name = "NAME", global = true, help_heading = GENERAL)]
     pub reactor: Option<String>,

@@ -116,14 +116,11 @@ impl Serving {
         if let Some(pid_file) = &mut *self.pid_file.lock().unwrap_or_else(PoisonError::into_inner) {
             pid_file.write().map_err(ExitError::new)?;
         }
-        let reactor = match &self.options.reactor {
-            Some(name) => Reactor::with(name),
-            None => Reactor::new(),
-        };
+        let opened = self.options.hosts.open(self.options.reactor.as_deref());
         let is_chosen = self.options.reactor.is_some();
         // The thread may have run another program before.
         failure::take();
-        let reactor = reactor.map_err(|error| reactor_error(&error, is_chosen, &self.locations.options))?;
+        let (reactor, _host) = opened.map_err(|error| reactor_error(&error, is_chosen, &self.locations.options))?;
         progress.watch.replace(progress.watch_start(&reactor, &self.pid_file));
         let application = Application::with_identity(self.name, self.identity);
         setup(&reactor, application.services()).map_err(ExitError::new)?;

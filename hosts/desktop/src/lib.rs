@@ -1,4 +1,4 @@
-//! A desktop for tests of programs with windows: Xvfb, the window manager openbox, and a user who is xdotool.
+//! A desktop for tests of programs with windows: Xvfb, the window manager openbox, and xdotool for keys and clicks.
 //!
 //! Tests show what a person would see and do. The pictures of the documentation are taken by the same tests: with the
 //! variable `ROPEWALK_PICTURES`, each [`Desktop::picture`] is written to that folder.

@@ -33,7 +33,7 @@ impl Context {
         unsafe { ffi::g_main_context_iteration(self.as_ptr(), may_sleep.into()) };
     }
 
-    /// Ends the sleep of the loop. May be called in any thread.
+    /// Interrupts the sleep of the loop. May be called in any thread.
     pub(crate) fn wake(&self) {
         // SAFETY: the reference keeps the context.
         unsafe { ffi::g_main_context_wakeup(self.as_ptr()) };

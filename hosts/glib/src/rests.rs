@@ -2,7 +2,7 @@
 //!
 //! GLib dispatches only the ready sources of the highest priority. A window is drawn at a lower priority than events are
 //! handled, so it would never be drawn while connections are always ready. At a priority below drawing, connections would
-//! stand still while the window has events. So the reactor has the priority of events, but stands back after some work:
+//! stand still while the window has events. So the reactor has the priority of events, but waits after some work:
 //!
 //! ```text
 //!   works --- a number of milliseconds in turns ---> rests
@@ -36,7 +36,7 @@ impl Rests {
         }
     }
 
-    /// Ends the rest, because everything else has had its turn.
+    /// Stops the rest, because everything else has had its turn.
     pub(crate) fn end(&self) {
         self.rests_since.set(None);
     }
@@ -46,7 +46,7 @@ impl Rests {
         self.rests_since.get().is_some()
     }
 
-    /// Returns how long the reactor still rests, and ends a rest that was the longest.
+    /// Returns how long the reactor still rests, and stops the longest rest.
     pub(crate) fn left(&self, now: impl Fn() -> Instant) -> Option<Duration> {
         let left = LONGEST.saturating_sub(now() - self.rests_since.get()?);
         if left.is_zero() {

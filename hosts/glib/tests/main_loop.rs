@@ -133,7 +133,7 @@ fn connections_continue_in_a_storm_of_events() {
 
 #[test]
 fn a_rest_ends_in_a_storm_of_events() {
-    // The source that ends a rest is never dispatched here.
+    // The source after which a rest is over is never dispatched here.
     on_each_provider(|reactor, _host, context| {
         let rounds = play(reactor, 8, 64 * 1024);
         let source = storm(context, Priority::DEFAULT, || {});

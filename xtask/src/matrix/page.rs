@@ -49,11 +49,11 @@ impl<'a> Matrix<'a> {
 
     /// # Errors
     /// If there is no specification: an empty page would look like a result.
-    pub(crate) fn markdown(&self, circumstances: &str) -> Result<String> {
+    pub(crate) fn markdown(&self, introduction: &str, circumstances: &str) -> Result<String> {
         if self.cells.is_empty() {
             bail!("the suite has no specification named provider::interface::sentence");
         }
-        let mut page = format!("{INTRODUCTION}{circumstances}\n\n");
+        let mut page = format!("{introduction}\n{circumstances}\n\n");
         let columns: String = self.providers.iter().map(|provider| format!(" {provider} |")).collect();
         let _ = writeln!(page, "| interface | specifications |{columns}");
         let _ = writeln!(page, "|---|--:|{}", "--:|".repeat(self.providers.len()));
@@ -82,22 +82,6 @@ impl<'a> Matrix<'a> {
     }
 }
 
-const INTRODUCTION: &str = "\
-# Support matrix
-
-<!-- Written by `cargo xtask matrix` from the conformance suite's results; changes by hand are lost. -->
-
-One suite of specifications runs on every event provider. A cell shows how many of an interface's specifications passed
-on that provider, and how many apply to it. A dash means that none does, most often because it lacks the interface. The
-columns with `loop` are reactors inside a host loop: one that waits by poll(2), one that ticks without sleeping, and one
-that gets messages while the provider waits in a thread. The row `unix_streams` repeats specifications of other rows over
-UNIX sockets. The sum counts each of them once.
-
-Connecting to the fastest of several addresses (happy eyeballs) is specified twice: `races` and `lookups` in virtual time,
-and `real_races` on real sockets. The row `refusals` specifies the errors of a provider that watches no descriptors.
-
-";
-
 fn parse(name: &str) -> Option<(&str, &str, &str)> {
     let (provider, rest) = name.split_once("::")?;
     let (interface, sentence) = rest.split_once("::")?;
@@ -118,7 +102,7 @@ mod tests {
             ("poll::unix_streams::tcp::a_peer_is_heard", false),
             ("no_specification", true),
         ];
-        let page = Matrix::of(results.into_iter()).markdown("Run on a system.").unwrap();
+        let page = Matrix::of(results.into_iter()).markdown("# Title\n", "Run on a system.").unwrap();
         assert!(page.contains("\n\nRun on a system.\n\n|"), "{page}");
         let table: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
         let expected = [
@@ -134,6 +118,6 @@ mod tests {
 
     #[test]
     fn an_empty_suite_makes_no_page() {
-        assert!(Matrix::of([("tests", true)].into_iter()).markdown("").is_err());
+        assert!(Matrix::of([("tests", true)].into_iter()).markdown("", "").is_err());
     }
 }

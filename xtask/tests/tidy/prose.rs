@@ -288,7 +288,7 @@ fn folder(place: &str) -> String {
 /// Returns all faults, by folder and rule, as `file:line: words`.
 fn all_faults() -> BTreeMap<(String, usize), Vec<String>> {
     let documents = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs"];
-    let sources = ["crates", "conformance", "bench", "load", "models", "xtask", "fuzz/fuzz_targets"];
+    let sources = ["crates", "conformance", "bench", "load", "models", "xtask", "hosts", "fuzz/fuzz_targets"];
     let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for file in [files(&documents, "md"), files(&sources, "rs")].concat() {
         let place = file.strip_prefix(root()).expect("below the root");

@@ -7,13 +7,19 @@ use std::path::{Path, PathBuf};
 use super::{files, root};
 
 /// The folders with sources.
-const FOLDERS: [&str; 8] = ["crates", "conformance", "bench", "examples", "fuzz", "load", "models", "xtask"];
+const FOLDERS: [&str; 9] = ["crates", "conformance", "bench", "examples", "fuzz", "hosts", "load", "models", "xtask"];
 
 /// Files that cargo itself finds: their names, and the folders whose files are programs or tests.
-const FOUND_BY_NAME: [&str; 2] = ["lib.rs", "main.rs"];
+const FOUND_BY_NAME: [&str; 3] = ["build.rs", "lib.rs", "main.rs"];
 const FOUND_BY_FOLDER: [&str; 2] = ["bin", "tests"];
 
-/// Returns every file below a `src` or `tests` folder.
+/// Returns whether the file is below a `src` or `tests` folder, or builds such files.
+fn is_source(path: &Path) -> bool {
+    path.ends_with("build.rs")
+        || path.components().any(|part| ["src", "tests"].iter().any(|name| part.as_os_str() == *name))
+}
+
+/// Returns every source file.
 fn sources() -> Vec<PathBuf> {
     let mut waiting: Vec<PathBuf> = FOLDERS.iter().map(|folder| root().join(folder)).collect();
     let mut found = Vec::new();
@@ -23,7 +29,7 @@ fn sources() -> Vec<PathBuf> {
             if !path.ends_with("target") {
                 waiting.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
             }
-        } else if path.components().any(|part| ["src", "tests"].iter().any(|folder| part.as_os_str() == *folder)) {
+        } else if is_source(&path) {
             found.push(path);
         }
     }

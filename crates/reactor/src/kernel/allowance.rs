@@ -8,7 +8,7 @@ use super::{Kernel, Reactor};
 impl Share {
     /// Returns whether the time is over. Asked after each callback, so that one is always made.
     ///
-    /// After a panic that ends the run, the rest of the turn is made, because no other turn follows.
+    /// After a panic that stops the loop, the rest of the turn is made, because no other turn follows.
     #[inline(always)]
     pub(crate) fn is_over(&self, kernel: &Kernel) -> bool {
         self.end.is_some_and(|end| kernel.now() >= end && !kernel.ends_by_panic())

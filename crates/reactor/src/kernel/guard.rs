@@ -365,7 +365,7 @@ impl Kernel {
         self.guard.panicked.take()
     }
 
-    /// Returns whether a panic ends the run after this turn.
+    /// Returns whether a panic stops the loop after this turn.
     #[cold]
     pub(super) fn ends_by_panic(&self) -> bool {
         let resumed = self.guard.resumed.take();

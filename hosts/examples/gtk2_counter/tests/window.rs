@@ -13,7 +13,7 @@ fn the_window_counts_until_it_is_closed() {
 }
 
 #[test]
-fn a_signal_ends_the_program() {
+fn a_signal_stops_the_program() {
     let Some(desktop) = Desktop::start(320, 160) else { return };
     let mut program = desktop.open(env!("CARGO_BIN_EXE_gtk2_counter"), &[]);
     desktop.activate("Echoes");

@@ -31,7 +31,7 @@ fn connections_continue_while_a_dialog_is_open() {
 }
 
 #[test]
-fn a_signal_ends_the_program_while_a_dialog_is_open() {
+fn a_signal_stops_the_program_while_a_dialog_is_open() {
     let Some(desktop) = Desktop::start(420, 260) else { return };
     let (mut program, address) = open(&desktop);
     let mut ada = Lines::connect(&address);

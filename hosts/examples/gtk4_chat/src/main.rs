@@ -1,7 +1,7 @@
 //! A chat room in a window of GTK 4. Guests come over TCP.
 //!
 //! Run `cargo run -p gtk4_chat` in the folder `hosts`, then `nc 127.0.0.1 8001` in two terminals. `cargo run -p gtk4_chat
-//! 127.0.0.1:9000` listens on another port. What you type in the window reaches all guests. The program exits when the
+//! 127.0.0.1:9000` listens on another port. A line that is typed in the window reaches all guests. The program exits when the
 //! window is closed.
 
 #![allow(clippy::print_stderr, reason = "a program talks to its terminal")]

@@ -14,7 +14,7 @@ fn open(desktop: &Desktop) -> (Program, Lines) {
 }
 
 #[test]
-fn lines_travel_between_window_and_guests() {
+fn the_window_chats_with_guests() {
     let Some(desktop) = Desktop::start(420, 320) else { return };
     let (mut program, mut guest) = open(&desktop);
     desktop.type_line(TITLE, "good evening");

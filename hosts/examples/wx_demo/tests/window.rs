@@ -18,7 +18,7 @@ fn talk(desktop: &Desktop, guest: &mut Lines) {
 }
 
 #[test]
-fn lines_travel_between_window_and_guests() {
+fn the_window_chats_with_guests() {
     let Some(desktop) = Desktop::start(420, 320) else { return };
     let (mut program, mut guest) = open(&desktop, env!("CARGO_BIN_EXE_wx_demo"));
     talk(&desktop, &mut guest);
@@ -34,7 +34,7 @@ fn lines_travel_between_window_and_guests() {
 }
 
 #[test]
-fn a_signal_ends_the_program_while_a_dialog_is_open() {
+fn a_signal_stops_the_program_while_a_dialog_is_open() {
     let Some(desktop) = Desktop::start(420, 320) else { return };
     let (mut program, mut guest) = open(&desktop, env!("CARGO_BIN_EXE_wx_demo"));
     guest.send("Is it raining?");
