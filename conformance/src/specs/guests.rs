@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::hosting::{Guest, Next};
+use ropewalk::hosting::{Guest, HostLoop, Next};
 use ropewalk::proto::Deferred;
 use ropewalk::{Budget, Error, Phase, Reactor, Transport};
 
@@ -44,6 +44,21 @@ fn client_of(reactor: &Reactor, hosted: &Hosted, server: &Script) -> Transport {
     made.take().unwrap()
 }
 
+/// A host that refuses each run.
+struct Refuses;
+
+impl HostLoop for Refuses {
+    fn may_run(&self, _guest: &Guest) -> bool {
+        false
+    }
+
+    fn run(&self, _guest: &Guest) {
+        unreachable!("it refused");
+    }
+
+    fn iterate(&self, _guest: &Guest, _delay: Option<Duration>) {}
+}
+
 specifications! {
     guests;
 
@@ -64,6 +79,33 @@ specifications! {
         drop(guest);
         reactor.call_later(MOMENT, stop);
         run(&reactor);
+    }
+
+    fn a_host_may_refuse_a_run(subject: &Subject) {
+        // Another instance of the program runs already. The services of this one must not start.
+        let (reactor, hosted) = subject.hosted_reactor();
+        let log = Log::new();
+        reactor.call_when_running(log.note("startup"));
+        hosted.guest.set_host(Rc::new(Refuses));
+        run(&reactor);
+        log.expect(&[]);
+        hosted.guest.set_host(hosted.host.clone());
+        reactor.call_when_running(stop);
+        run(&reactor);
+        log.expect(&["startup"]);
+    }
+
+    fn each_hook_is_called_in_its_order(subject: &Subject) {
+        // The adapter and the program have work of their own when a run has ended.
+        let (reactor, hosted) = subject.hosted_reactor();
+        let log = Log::new();
+        for entry in ["first", "second"] {
+            let log = log.clone();
+            hosted.guest.on_end(move || log.add(entry));
+        }
+        reactor.call_when_running(stop);
+        run(&reactor);
+        log.expect(&["first", "second"]);
     }
 
     fn a_running_reactor_becomes_no_guest(subject: &Subject) {

@@ -42,6 +42,33 @@ use super::Guest;
 pub trait HostLoop {
     /// Returns whether a run may begin. [`Reactor::run`](crate::Reactor::run) asks before the `startup` event, and does
     /// nothing otherwise: for example, because another instance of the program runs already.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::hosting::{Guest, HostLoop};
+    /// use ropewalk::Reactor;
+    ///
+    /// /// A second instance of a program.
+    /// struct Second;
+    ///
+    /// impl HostLoop for Second {
+    ///     fn may_run(&self, _guest: &Guest) -> bool {
+    ///         println!("the first instance shows its window");
+    ///         false
+    ///     }
+    ///
+    ///     fn run(&self, _guest: &Guest) {}
+    ///     fn iterate(&self, _guest: &Guest, _delay: Option<Duration>) {}
+    /// }
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let guest = Guest::new(&reactor)?;
+    /// guest.set_host(Rc::new(Second));
+    /// reactor.call_when_running(|_| unreachable!("no run begins"));
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     fn may_run(&self, _guest: &Guest) -> bool {
         true
     }
