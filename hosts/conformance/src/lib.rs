@@ -4,6 +4,7 @@
 //! has for a loop that waits for a descriptor (epoll, uring) and for one whose provider waits in a thread (select).
 
 pub mod glib;
+pub mod tk;
 
 use ropewalk_conformance::Subject;
 
