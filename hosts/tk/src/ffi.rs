@@ -41,6 +41,9 @@ pub(crate) type SourceFunction = unsafe extern "C" fn(*mut c_void, c_int);
 pub(crate) type CommandTrace =
     unsafe extern "C" fn(*mut c_void, *mut Interp, *const c_char, *const c_char, c_int);
 
+/// `Tcl_InterpDeleteProc`.
+pub(crate) type InterpreterDeleted = unsafe extern "C" fn(*mut c_void, *mut Interp);
+
 /// `TCL_DONT_WAIT`.
 pub(crate) const DONT_WAIT: c_int = 1 << 1;
 /// `TCL_FILE_EVENTS`.
@@ -68,8 +71,8 @@ unsafe extern "C" {
     pub(crate) fn Tcl_CreateFileHandler(fd: c_int, mask: c_int, handler: SourceFunction, data: *mut c_void);
     pub(crate) fn Tcl_DeleteFileHandler(fd: c_int);
 
-    pub(crate) fn Tcl_Preserve(data: *mut c_void);
-    pub(crate) fn Tcl_Release(data: *mut c_void);
+    pub(crate) fn Tcl_CallWhenDeleted(interpreter: *mut Interp, call: InterpreterDeleted, data: *mut c_void);
+    pub(crate) fn Tcl_DontCallWhenDeleted(interpreter: *mut Interp, call: InterpreterDeleted, data: *mut c_void);
     pub(crate) fn Tcl_InterpDeleted(interpreter: *mut Interp) -> c_int;
     pub(crate) fn Tcl_GetCommandInfo(
         interpreter: *mut Interp,

@@ -125,7 +125,7 @@ const FD_SETSIZE: RawFd = 1024;
 pub fn install(reactor: &Reactor, interpreter: &impl AsInterpreter) -> Result<TkHost> {
     let guest = Guest::new(reactor)?;
     let main_window = MainWindow::new(interpreter, &guest)?;
-    TkHost::new(guest, Some(main_window), Notifier::of_this_thread())
+    TkHost::new(reactor, guest, Some(main_window), Notifier::of_this_thread())
 }
 
 /// Makes `reactor` a guest of the event loop of this thread, for a program that has Tcl's loop but no interpreter.
@@ -144,7 +144,7 @@ pub fn install(reactor: &Reactor, interpreter: &impl AsInterpreter) -> Result<Tk
 /// # Errors
 /// The errors of [`install`].
 pub fn install_without_interpreter(reactor: &Reactor) -> Result<TkHost> {
-    TkHost::new(Guest::new(reactor)?, None, Notifier::initialize())
+    TkHost::new(reactor, Guest::new(reactor)?, None, Notifier::initialize())
 }
 
 /// A reactor in Tcl's event loop. The reactor is free again when this is dropped.
@@ -176,13 +176,19 @@ pub struct TkHost {
 }
 
 impl TkHost {
-    fn new(guest: Guest, main_window: Option<Rc<MainWindow>>, notifier: Notifier) -> Result<TkHost> {
+    fn new(
+        reactor: &Reactor,
+        guest: Guest,
+        main_window: Option<Rc<MainWindow>>,
+        notifier: Notifier,
+    ) -> Result<TkHost> {
         let watched: Option<RawFd> = guest.handle();
         if let Some(fd) = watched.filter(|fd| *fd >= FD_SETSIZE) {
-            return Err(Error::Failed(format!(
+            let fault = format!(
                 "the descriptor {fd} of the provider is too large for Tcl, which takes numbers below {FD_SETSIZE}; \
                  install the reactor before the program opens its files"
-            )));
+            );
+            return Err(Error::Failed(fault.into()));
         }
         let main_loop = Rc::new(MainLoop {
             notifier,
@@ -195,7 +201,7 @@ impl TkHost {
             main_loop.wait_in_thread(&guest)?;
         }
         let turns = Turns { guest: guest.clone(), main_loop: main_loop.clone(), main_window };
-        let source = Source::attach(Rc::new(turns), watched);
+        let source = Source::attach(Rc::new(turns), reactor, watched);
         guest.set_host(main_loop.clone());
         Ok(TkHost { guest, main_loop, _source: source })
     }
@@ -301,10 +307,6 @@ impl Turns {
 }
 
 impl Behaviour for Turns {
-    fn is_watched(&self) -> bool {
-        self.guest.reactor().is_some()
-    }
-
     fn sleep(&self) -> Option<Duration> {
         if let Some(main_window) = &self.main_window {
             main_window.trace();

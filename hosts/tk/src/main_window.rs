@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
 
 use ropewalk::hosting::Guest;
@@ -29,28 +29,62 @@ pub unsafe trait AsInterpreter {
 
 /// The main window of an interpreter.
 pub(crate) struct MainWindow {
-    interpreter: Interpreter,
+    /// The interpreter, until it is deleted. `Tcl_Preserve` would keep its windows.
+    interpreter: Cell<Option<NonNull<ffi::Interp>>>,
     guest: Guest,
     is_traced: Cell<bool>,
 }
 
+/// Tcl compares this pointer. A function may have several addresses, a static has one value.
+static INTERPRETER_DELETED: ffi::InterpreterDeleted = interpreter_deleted;
+
 impl MainWindow {
     pub(crate) fn new(interpreter: &impl AsInterpreter, guest: &Guest) -> Result<Rc<MainWindow>> {
-        let interpreter = Interpreter::preserve(interpreter)?;
-        let window = Rc::new(MainWindow { interpreter, guest: guest.clone(), is_traced: Cell::default() });
+        let Some(interpreter) = NonNull::new(interpreter.as_interpreter().cast::<ffi::Interp>()) else {
+            return Err(Error::Failed("there is no interpreter at a null pointer".into()));
+        };
+        let window = Rc::new(MainWindow {
+            interpreter: Cell::new(Some(interpreter)),
+            guest: guest.clone(),
+            is_traced: Cell::default(),
+        });
+        let data = window.clone().into_data();
+        // SAFETY: the trait promises an interpreter. The reference is given up when the call is made or cancelled.
+        unsafe { ffi::Tcl_CallWhenDeleted(interpreter.as_ptr(), INTERPRETER_DELETED, data) };
         window.trace();
         Ok(window)
     }
 
     /// Traces the end of the window, if there is one that is not traced.
     pub(crate) fn trace(self: &Rc<MainWindow>) {
-        if self.is_traced.get() || !self.interpreter.has_command(MAIN_WINDOW) {
+        let Some(interpreter) = self.interpreter.get().filter(|_| !self.is_traced.get()) else { return };
+        let interpreter = interpreter.as_ptr();
+        // SAFETY: the interpreter exists.
+        if unsafe { ffi::Tcl_InterpDeleted(interpreter) } != 0 {
+            return;
+        }
+        let mut information = MaybeUninit::uninit();
+        // SAFETY: the interpreter is of this thread, and the information is only written to.
+        if unsafe { ffi::Tcl_GetCommandInfo(interpreter, MAIN_WINDOW.as_ptr(), information.as_mut_ptr()) } == 0 {
             return;
         }
         // The command may be renamed, so the trace stays until the end of the window, and may outlive this value.
-        let data = Rc::downgrade(self).into_raw();
-        self.interpreter.trace_deletion(MAIN_WINDOW, ended, data.cast_mut().cast());
+        let data = self.clone().into_data();
+        // SAFETY: the interpreter has the command. The reference is given up when the command is deleted.
+        unsafe { ffi::Tcl_TraceCommand(interpreter, MAIN_WINDOW.as_ptr(), ffi::TRACE_DELETE, window_ended, data) };
         self.is_traced.set(true);
+    }
+
+    /// Returns a weak reference as Tcl keeps it.
+    fn into_data(self: Rc<MainWindow>) -> *mut c_void {
+        Weak::into_raw(Rc::downgrade(&self)).cast_mut().cast()
+    }
+
+    /// # Safety
+    /// `data` is a result of [`into_data`](MainWindow::into_data) that is used once.
+    unsafe fn from_data(data: *mut c_void) -> Option<Rc<MainWindow>> {
+        // SAFETY: the caller's promise.
+        unsafe { Weak::from_raw(data.cast_const().cast::<MainWindow>()) }.upgrade()
     }
 
     fn ended(&self) {
@@ -62,52 +96,33 @@ impl MainWindow {
     }
 }
 
-unsafe extern "C" fn ended(
+impl Drop for MainWindow {
+    fn drop(&mut self) {
+        let Some(interpreter) = self.interpreter.get() else { return };
+        let data = ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: the interpreter exists, and `new` passed this data.
+        unsafe { ffi::Tcl_DontCallWhenDeleted(interpreter.as_ptr(), INTERPRETER_DELETED, data) };
+        // SAFETY: the call is cancelled, so the reference is not used any more.
+        unsafe { MainWindow::from_data(data) };
+    }
+}
+
+unsafe extern "C" fn window_ended(
     data: *mut c_void,
     _interpreter: *mut ffi::Interp,
     _old_name: *const c_char,
     _new_name: *const c_char,
     _flags: c_int,
 ) {
-    // SAFETY: `trace` made the pointer, and a command is deleted once.
-    if let Some(window) = unsafe { Weak::from_raw(data.cast_const().cast::<MainWindow>()) }.upgrade() {
+    // SAFETY: `trace` made the data, and a command is deleted once.
+    if let Some(window) = unsafe { MainWindow::from_data(data) } {
         window.ended();
     }
 }
 
-/// An interpreter whose memory stays. The interpreter itself may be deleted at any time.
-struct Interpreter(NonNull<ffi::Interp>);
-
-impl Interpreter {
-    fn preserve(interpreter: &impl AsInterpreter) -> Result<Interpreter> {
-        let Some(interpreter) = NonNull::new(interpreter.as_interpreter()) else {
-            return Err(Error::Failed("there is no interpreter at a null pointer".into()));
-        };
-        // SAFETY: the trait promises an interpreter.
-        unsafe { ffi::Tcl_Preserve(interpreter.as_ptr()) };
-        Ok(Interpreter(interpreter.cast()))
-    }
-
-    fn has_command(&self, name: &CStr) -> bool {
-        // SAFETY: the memory is preserved.
-        if unsafe { ffi::Tcl_InterpDeleted(self.0.as_ptr()) } != 0 {
-            return false;
-        }
-        let mut information = MaybeUninit::uninit();
-        // SAFETY: the interpreter is of this thread and not deleted. The information is only written to.
-        unsafe { ffi::Tcl_GetCommandInfo(self.0.as_ptr(), name.as_ptr(), information.as_mut_ptr()) != 0 }
-    }
-
-    /// Calls `trace` once with `data`, when the command is deleted.
-    fn trace_deletion(&self, name: &CStr, trace: ffi::CommandTrace, data: *mut c_void) {
-        // SAFETY: the interpreter is of this thread and has the command.
-        unsafe { ffi::Tcl_TraceCommand(self.0.as_ptr(), name.as_ptr(), ffi::TRACE_DELETE, trace, data) };
-    }
-}
-
-impl Drop for Interpreter {
-    fn drop(&mut self) {
-        // SAFETY: `preserve` preserved the memory on this thread.
-        unsafe { ffi::Tcl_Release(self.0.as_ptr().cast()) };
+unsafe extern "C" fn interpreter_deleted(data: *mut c_void, _interpreter: *mut ffi::Interp) {
+    // SAFETY: `new` made the data, and an interpreter is deleted once.
+    if let Some(window) = unsafe { MainWindow::from_data(data) } {
+        window.interpreter.set(None);
     }
 }

@@ -13,20 +13,19 @@
 //! The loop may run inside of an event that is being served. Tcl skips that event then, so a source queues another one:
 //! the mark "queued" is cleared before the event is served. Source: Notifier(3tcl).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_long, c_uint, c_void};
 use std::os::fd::RawFd;
 use std::ptr::null_mut;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use ropewalk::Reactor;
+
 use crate::ffi;
 
 /// The functions of a source. They are called on the thread of its notifier.
 pub(crate) trait Behaviour {
-    /// Returns whether the descriptor is still open.
-    fn is_watched(&self) -> bool;
-
     /// Returns how long Tcl may sleep. `None` sets no limit.
     ///
     /// No callback of a program may be called in here, because it could run the loop.
@@ -61,12 +60,28 @@ struct QueuedEvent {
     source: *const Shared,
 }
 
+/// A value of the reactor that ends the watch of the descriptor before the reactor closes it.
+///
+/// Tcl's notifier would spin on a descriptor that has been closed. If another file had its number by then, the handler
+/// that is deleted later would be the one of that file.
+#[derive(Default)]
+struct Watch(RefCell<Weak<Shared>>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(source) = self.0.take().upgrade() {
+            source.unwatch();
+        }
+    }
+}
+
 /// Tcl compares these pointers when it deletes a source. A function may have several addresses, a static has one value.
 static FUNCTIONS: (ffi::SourceFunction, ffi::SourceFunction) = (setup, check);
 
 impl Source {
-    /// Adds a source to the notifier of this thread. Tcl waits by select, so `watched` is less than FD_SETSIZE.
-    pub(crate) fn attach(behaviour: Rc<dyn Behaviour>, watched: Option<RawFd>) -> Source {
+    /// Adds a source to the notifier of this thread. `watched` is a descriptor of the reactor. Tcl waits by select, so the
+    /// number is less than FD_SETSIZE.
+    pub(crate) fn attach(behaviour: Rc<dyn Behaviour>, reactor: &Reactor, watched: Option<RawFd>) -> Source {
         let shared = Rc::new(Shared { behaviour, is_queued: Cell::default(), watched: Cell::new(watched) });
         let data = Rc::as_ptr(&shared).cast_mut().cast();
         // SAFETY: the data lives until `drop` deletes the source.
@@ -75,6 +90,7 @@ impl Source {
             // SAFETY: the data lives until `unwatch` deletes the handler.
             unsafe { ffi::Tcl_CreateFileHandler(fd, ffi::READABLE, readable, data) };
         }
+        reactor.extension(|_| Watch::default()).0.replace(Rc::downgrade(&shared));
         Source(shared)
     }
 }
@@ -104,7 +120,8 @@ impl Shared {
         // SAFETY: any size is allowed. Tcl aborts when there is no memory.
         let memory = unsafe { ffi::Tcl_Alloc(size) }.cast::<QueuedEvent>();
         let event = ffi::Event { serve, next: null_mut() };
-        let event = QueuedEvent { event, source: Rc::downgrade(self).into_raw() };
+        let source = Weak::into_raw(Rc::downgrade(self));
+        let event = QueuedEvent { event, source };
         // SAFETY: the memory is new, large enough, and aligned for any type.
         unsafe { memory.write(event) };
         // SAFETY: Tcl owns the event from now on.
@@ -132,13 +149,9 @@ fn serves_files(flags: c_int) -> bool {
 unsafe extern "C" fn setup(data: *mut c_void, flags: c_int) {
     // SAFETY: Tcl calls this for an attached source.
     let source = unsafe { source(data) };
-    if !source.behaviour.is_watched() {
-        // Tcl's notifier would spin on a descriptor that has been closed.
-        source.unwatch();
-    }
     if let Some(time) = source.behaviour.sleep().filter(|_| serves_files(flags)).map(block_time) {
         // SAFETY: the time is copied.
-        unsafe { ffi::Tcl_SetMaxBlockTime(&time) };
+        unsafe { ffi::Tcl_SetMaxBlockTime(&raw const time) };
     }
 }
 
