@@ -1,8 +1,10 @@
 //! Tcl's event loop.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ropewalk::Reactor;
+use ropewalk::hosting::HostLoop;
 use ropewalk_conformance::hosts::Hosted;
 
 unsafe extern "C" {
@@ -25,5 +27,7 @@ thread_local!(static TCL: ThreadsTcl = const { ThreadsTcl });
 pub fn install(reactor: &Reactor) -> Hosted {
     TCL.with(|_| ());
     let tk = ropewalk_tk::install_without_interpreter(reactor).expect("a new reactor");
+    // Tcl opens the pipe of its notifier thread before the specification counts or closes descriptors of its own.
+    tk.iterate(tk.guest(), Some(Duration::ZERO));
     Hosted { guest: tk.guest().clone(), host: Rc::new(tk) }
 }

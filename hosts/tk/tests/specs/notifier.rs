@@ -1,14 +1,12 @@
 //! Specifications of Tcl's event loop without windows. The commands `.` stand for main windows.
 
-mod support;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::{Reactor, RunOptions};
 
-use support::{Fuse, Interpreter, strict_reactor};
+use crate::support::{Fuse, Interpreter, strict_reactor};
 
 /// Longer than a specification takes.
 const HOUR: Duration = Duration::from_secs(3600);

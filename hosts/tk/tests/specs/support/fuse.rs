@@ -1,20 +1,14 @@
-//! An interpreter, and a limit on the time of a specification.
-
-mod interpreter;
+//! A limit on the time of a specification.
 
 use std::process::abort;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use ropewalk::{PanicPolicy, Reactor};
-
-pub(crate) use interpreter::Interpreter;
-
 /// The time after which a specification hangs, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(100);
 
-/// Ends the process if this is not dropped in time, because a loop of Tcl cannot be ended from outside.
+/// Aborts the process if this is not dropped in time, because a loop of Tcl cannot be ended from outside.
 pub(crate) struct Fuse {
     _cut: Sender<()>,
 }
@@ -25,18 +19,10 @@ impl Fuse {
         let (cut, is_cut) = channel::<()>();
         thread::spawn(move || {
             if is_cut.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("the specification hangs");
                 clean_up();
                 abort();
             }
         });
         Fuse { _cut: cut }
     }
-}
-
-/// Returns a reactor whose run fails when an assertion in a callback fails.
-pub(crate) fn strict_reactor() -> Reactor {
-    let reactor = Reactor::new().expect("a provider");
-    reactor.set_panic_policy(PanicPolicy::Resume);
-    reactor
 }

@@ -1,0 +1,10 @@
+//! Specifications of the reactor in Tcl's event loop: without windows, and with those of Tk on a display of Xvfb.
+//!
+//! The specifications of the reactor itself run in Tcl's loop in `hosts/conformance`.
+
+mod dialogs;
+mod notifier;
+mod signals;
+mod support;
+mod traffic;
+mod windows;

@@ -1,0 +1,19 @@
+//! What the specifications with windows share: a display, an interpreter, connections, and a limit on the time.
+
+pub(crate) mod display;
+pub(crate) mod fuse;
+pub(crate) mod interpreter;
+pub(crate) mod peers;
+
+use ropewalk::{PanicPolicy, Reactor};
+
+pub(crate) use display::Display;
+pub(crate) use fuse::Fuse;
+pub(crate) use interpreter::Interpreter;
+
+/// Returns a reactor whose run fails when an assertion in a callback fails.
+pub(crate) fn strict_reactor() -> Reactor {
+    let reactor = Reactor::new().expect("a provider");
+    reactor.set_panic_policy(PanicPolicy::Resume);
+    reactor
+}
