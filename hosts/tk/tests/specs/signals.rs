@@ -63,7 +63,7 @@ fn scenario() {
         closes.eval("destroy .__tk__messagebox");
         reactor.defer_later(Duration::from_millis(100), |_| ())
     });
-    tcl.add_command(c"ready", || println!("ready"));
+    tcl.add_command(c"ready", |_| println!("ready"));
     tcl.eval("after 1 ready");
     if scenario == "dialog" {
         let opens = tcl.clone();

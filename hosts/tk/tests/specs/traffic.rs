@@ -32,7 +32,7 @@ fn an_idle_window_makes_no_turns() {
     let samples: Rc<Cell<[(u64, u64); 2]>> = Rc::default();
     let [begin, end] = [0, 1].map(|index| {
         let (samples, turns) = (samples.clone(), turns.clone());
-        move || {
+        move |_: &[String]| {
             let mut taken = samples.get();
             taken[index] = (turns.get(), context_switches());
             samples.set(taken);

@@ -2,6 +2,8 @@
 
 pub(crate) mod display;
 pub(crate) mod fuse;
+#[path = "../../../examples/tk_monitor/interpreter.rs"]
+#[allow(dead_code)] // the example uses more of it
 pub(crate) mod interpreter;
 pub(crate) mod peers;
 

@@ -1,7 +1,8 @@
-//! A Tcl interpreter, as a binding of Tcl would offer it.
+//! A Tcl interpreter, as a binding of Tcl would offer it. Only this module calls C functions.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null;
 use std::rc::Rc;
 
@@ -13,6 +14,8 @@ unsafe extern "C" {
     fn Tcl_DeleteInterp(interpreter: *mut c_void);
     fn Tcl_Init(interpreter: *mut c_void) -> c_int;
     fn Tcl_Eval(interpreter: *mut c_void, script: *const c_char) -> c_int;
+    fn Tcl_Merge(count: c_int, words: *const *const c_char) -> *mut c_char;
+    fn Tcl_Free(memory: *mut c_char);
     fn Tcl_GetStringResult(interpreter: *mut c_void) -> *const c_char;
     fn Tcl_CreateCommand(
         interpreter: *mut c_void,
@@ -22,6 +25,9 @@ unsafe extern "C" {
         deleted: Option<unsafe extern "C" fn(*mut c_void)>,
     ) -> *mut c_void;
 }
+
+/// A command of Tcl that is written in Rust.
+type Command = Box<dyn Fn(&[String])>;
 
 /// An interpreter of this thread, which is deleted with the last clone.
 #[derive(Clone)]
@@ -61,16 +67,38 @@ impl Interpreter {
     /// Evaluates a script, and returns its result or its error.
     pub(crate) fn try_eval(&self, script: &str) -> Result<String, String> {
         let script = CString::new(script).expect("no NUL");
+        // SAFETY: the string is terminated.
+        unsafe { self.evaluate(script.as_ptr()) }
+    }
+
+    /// Calls a command, and returns its result or its error. The words may contain anything but NUL: they are not
+    /// evaluated.
+    pub(crate) fn try_call(&self, words: &[&str]) -> Result<String, String> {
+        let words = Vec::from_iter(words.iter().map(|word| CString::new(*word).expect("no NUL")));
+        let pointers = Vec::from_iter(words.iter().map(|word| word.as_ptr()));
+        let count = c_int::try_from(pointers.len()).expect("a few words");
+        // SAFETY: the strings are terminated.
+        let script = unsafe { Tcl_Merge(count, pointers.as_ptr()) };
+        // SAFETY: Tcl has made the string.
+        let outcome = unsafe { self.evaluate(script) };
+        // SAFETY: the string is not used any more.
+        unsafe { Tcl_Free(script) };
+        outcome
+    }
+
+    /// # Safety
+    /// The script is a C string.
+    unsafe fn evaluate(&self, script: *const c_char) -> Result<String, String> {
         // SAFETY: the interpreter is of this thread. It may be evaluating another script.
-        match unsafe { Tcl_Eval(self.0.interpreter, script.as_ptr()) } {
+        match unsafe { Tcl_Eval(self.0.interpreter, script) } {
             0 => Ok(self.result()),
             _ => Err(self.result()),
         }
     }
 
-    /// Adds the command `name`, which calls `function`.
-    pub(crate) fn add_command(&self, name: &CStr, function: impl Fn() + 'static) {
-        let function: Box<Box<dyn Fn()>> = Box::new(Box::new(function));
+    /// Adds the command `name`, which calls `function` with its arguments.
+    pub(crate) fn add_command(&self, name: &CStr, function: impl Fn(&[String]) + 'static) {
+        let function: Box<Command> = Box::new(Box::new(function));
         let data = Box::into_raw(function).cast();
         // SAFETY: the data lives until the command is deleted.
         unsafe { Tcl_CreateCommand(self.0.interpreter, name.as_ptr(), call, data, Some(deleted)) };
@@ -104,14 +132,26 @@ impl Drop for Owned {
     }
 }
 
-unsafe extern "C" fn call(data: *mut c_void, _: *mut c_void, _: c_int, _: *const *const c_char) -> c_int {
+unsafe extern "C" fn call(data: *mut c_void, _: *mut c_void, count: c_int, words: *const *const c_char) -> c_int {
     // SAFETY: `add_command` made the pointer.
-    let function = unsafe { &*data.cast::<Box<dyn Fn()>>() };
-    function();
-    0
+    let function = unsafe { &*data.cast::<Command>() };
+    let count = usize::try_from(count).expect("a count");
+    // SAFETY: Tcl passes an array of this length.
+    let words = unsafe { std::slice::from_raw_parts(words, count) };
+    // The first word is the name of the command.
+    let arguments = words.iter().skip(1).map(|word| {
+        // SAFETY: each word is a C string.
+        unsafe { CStr::from_ptr(*word) }.to_string_lossy().into_owned()
+    });
+    let arguments = Vec::from_iter(arguments);
+    // A panic would end the process here, because no panic may enter a C function.
+    match catch_unwind(AssertUnwindSafe(|| function(&arguments))) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
 }
 
 unsafe extern "C" fn deleted(data: *mut c_void) {
     // SAFETY: `add_command` made the pointer, and a command is deleted once.
-    drop(unsafe { Box::from_raw(data.cast::<Box<dyn Fn()>>()) });
+    drop(unsafe { Box::from_raw(data.cast::<Command>()) });
 }
