@@ -38,8 +38,7 @@ pub(crate) struct CommandInfo {
 pub(crate) type SourceFunction = unsafe extern "C" fn(*mut c_void, c_int);
 
 /// `Tcl_CommandTraceProc`.
-pub(crate) type CommandTrace =
-    unsafe extern "C" fn(*mut c_void, *mut Interp, *const c_char, *const c_char, c_int);
+pub(crate) type CommandTrace = unsafe extern "C" fn(*mut c_void, *mut Interp, *const c_char, *const c_char, c_int);
 
 /// `Tcl_InterpDeleteProc`.
 pub(crate) type InterpreterDeleted = unsafe extern "C" fn(*mut c_void, *mut Interp);

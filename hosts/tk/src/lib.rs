@@ -176,12 +176,7 @@ pub struct TkHost {
 }
 
 impl TkHost {
-    fn new(
-        reactor: &Reactor,
-        guest: Guest,
-        main_window: Option<Rc<MainWindow>>,
-        notifier: Notifier,
-    ) -> Result<TkHost> {
+    fn new(reactor: &Reactor, guest: Guest, main_window: Option<Rc<MainWindow>>, notifier: Notifier) -> Result<TkHost> {
         let watched: Option<RawFd> = guest.handle();
         if let Some(fd) = watched.filter(|fd| *fd >= FD_SETSIZE) {
             let fault = format!(

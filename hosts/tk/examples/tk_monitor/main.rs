@@ -7,10 +7,15 @@
 //! of the screen and closes the window:
 //!
 //! ```text
-//! xvfb-run -a -s '-screen 0 500x380x24' cargo run --example tk_monitor -- 127.0.0.1:0 --picture ../docs/src/pictures/tk_monitor.png
+//! cargo build --example tk_monitor
+//! xvfb-run -a -s '-screen 0 640x480x24' sh -c \
+//!     'openbox & ../target/debug/examples/tk_monitor 127.0.0.1:0 --picture ../docs/src/pictures/tk_monitor.png; kill $!'
 //! ```
 //!
-//! Tk is loaded by `package require Tk`, so nothing but Tcl is linked. The picture needs `import` of ImageMagick.
+//! Tk is loaded by `package require Tk`, so nothing but Tcl is linked. The picture needs `import` of ImageMagick, and a
+//! window manager for the frames.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 #[allow(dead_code)] // the specifications use more of it
 mod interpreter;
@@ -45,7 +50,8 @@ struct Peer {
 /// The window and the connections that it shows.
 struct Monitor {
     window: Interpreter,
-    address: String,
+    /// The address of the service, once it listens.
+    address: RefCell<String>,
     peers: RefCell<BTreeMap<u64, Peer>>,
     last_number: Cell<u64>,
     /// The lines since the last look.
@@ -75,11 +81,12 @@ impl Monitor {
         let rates = rates.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
         self.window(&["show_rates", &rates]);
         let count = self.peers.borrow().len().to_string();
-        self.window(&["show_totals", &self.address, &count, &rate.to_string()]);
+        self.window(&["show_totals", &self.address.borrow(), &count, &rate.to_string()]);
     }
 
     fn disconnect(&self, number: &str) {
-        if let Some(peer) = number.parse().ok().and_then(|number| Some(self.peers.borrow().get(&number)?.lines.clone())) {
+        if let Some(peer) = number.parse().ok().and_then(|number| Some(self.peers.borrow().get(&number)?.lines.clone()))
+        {
             peer.lose_connection();
         }
     }
@@ -170,18 +177,22 @@ fn start_demo(reactor: &Reactor, address: &str) -> ropewalk::Result<()> {
     Ok(())
 }
 
-/// Saves a picture of the screen when the dialog of the demo is open, and closes the window.
+/// Saves a picture of the screen while the dialog of the demo is open, and closes the window.
 fn take_picture(reactor: &Reactor, window: &Interpreter, file: String) {
     let window = window.clone();
     reactor.call_later(Duration::from_millis(4500), move |reactor| {
-        let import = Command::new("import").args(["-window", "root", "-strip", &file]);
-        let saved = reactor.process_output(&import, Capture::new());
-        drop(saved.add_both(move |outcome| {
-            if !outcome.is_ok_and(|output| output.status.is_success()) {
-                eprintln!("cannot save a picture: is ImageMagick installed?");
-            }
-            window.eval("destroy .");
-        }));
+        // Beside the table, which it would hide otherwise. A failure means that there is no dialog.
+        let _ = window.try_eval("wm geometry .__tk__messagebox +140+275");
+        reactor.call_later(Duration::from_millis(500), move |reactor| {
+            let import = Command::new("import").args(["-window", "root", "-trim", "+repage", "-strip", &file]);
+            let saved = reactor.process_output(&import, Capture::new());
+            drop(saved.add_both(move |outcome| {
+                if !outcome.is_ok_and(|output| output.status.is_success()) {
+                    eprintln!("cannot save a picture: is ImageMagick installed?");
+                }
+                window.eval("destroy .");
+            }));
+        });
     });
 }
 
@@ -214,7 +225,7 @@ fn main() -> ropewalk::Result<()> {
         });
         Monitor {
             window: window.clone(),
-            address: address.clone(),
+            address: RefCell::default(),
             peers: RefCell::default(),
             last_number: Cell::default(),
             lines: Cell::default(),
@@ -226,6 +237,7 @@ fn main() -> ropewalk::Result<()> {
     let port = reactor.listen_tcp(&address, paced(move || LineReceiver::new(conversation()).delimiter("\n")))?;
     let address = port.host()?.to_string();
     println!("listening on {address}");
+    monitor.address.replace(address.clone());
 
     let refreshed = monitor.clone();
     let refresh = LoopingCall::new(&reactor, move |_| refreshed.refresh());

@@ -3,7 +3,8 @@
 package require Tk
 
 wm title . "tk_monitor"
-wm minsize . 460 330
+wm geometry . 470x340+8+30
+wm minsize . 400 300
 ttk::style theme use clam
 . configure -background [ttk::style lookup . -background]
 
@@ -16,8 +17,8 @@ ttk::button .buttons.quit -text Quit -command {destroy .}
 
 .peers heading #0 -text Peer -anchor w
 .peers column #0 -width 180
-foreach {column title} {lines Lines received "Bytes received" sent "Bytes sent"} {
-    .peers heading $column -text $title -anchor e
+foreach column {lines received sent} {
+    .peers heading $column -text [string totitle $column] -anchor e
     .peers column $column -width 90 -anchor e
 }
 grid .totals -sticky w -padx 8 -pady 6
@@ -32,7 +33,7 @@ proc show_peer {number address lines received sent} {
     if {![.peers exists $number]} {
         .peers insert {} end -id $number -text $address
     }
-    .peers item $number -values [list $lines $received $sent]
+    .peers item $number -values [list $lines "$received bytes" "$sent bytes"]
 }
 
 proc forget_peer {number} {

@@ -53,6 +53,7 @@ fn an_interrupt_ends_the_run_while_a_dialog_is_open() {
 
 #[test]
 #[ignore = "the process of the other specifications"]
+#[allow(clippy::print_stdout)] // the parent process reads it
 fn scenario() {
     let Ok(scenario) = std::env::var(SCENARIO) else { return };
     let tcl = open_window(&std::env::var("DISPLAY").unwrap());

@@ -28,7 +28,7 @@ fn an_idle_window_makes_no_turns() {
     let turns = Rc::new(Cell::new(0));
     let count = turns.clone();
     tk.guest().on_sooner(move || count.set(count.get() + 1));
-    let _port = reactor.listen_tcp("127.0.0.1:0", || Flood::default()).unwrap();
+    let _port = reactor.listen_tcp("127.0.0.1:0", Flood::default).unwrap();
     let samples: Rc<Cell<[(u64, u64); 2]>> = Rc::default();
     let [begin, end] = [0, 1].map(|index| {
         let (samples, turns) = (samples.clone(), turns.clone());
