@@ -74,7 +74,7 @@
 //!
 //! # The price
 //!
-//! Tcl waits by select(2) in a thread of its own, and each event comes by way of that thread. A message costs about 12
+//! Tcl waits by select(2) in a thread of its own, and each event comes by way of that thread. A message costs about 13
 //! system calls, compared with 3 of `run` on epoll. While there is nothing to do, neither thread wakes.
 //!
 //! A provider without a descriptor, such as poll, waits in another thread. Each thread has its own Tcl, so a thread that

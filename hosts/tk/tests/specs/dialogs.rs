@@ -101,9 +101,11 @@ fn loops_inside_of_loops_end_in_order() {
             let ends = waits.clone();
             reactor.call_later(MS * (300 - 10 * depth), move |_| drop(ends.eval(&format!("set done{depth} yes"))));
             waits.eval(&format!("vwait done{depth}; lappend ended {depth}; update"));
+            if depth == 1 {
+                reactor.stop().unwrap();
+            }
         });
     }
-    reactor.call_later(MS * 400, |reactor| reactor.stop().unwrap());
     reactor.run_with(RunOptions::default().without_signal_handlers()).unwrap();
     assert_eq!(tcl.eval("set ended"), "5 4 3 2 1");
     // Inner loops sleep until the next call. A loop that polls makes thousands of turns.

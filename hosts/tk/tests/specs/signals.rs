@@ -65,12 +65,13 @@ fn scenario() {
         reactor.defer_later(Duration::from_millis(100), |_| ())
     });
     tcl.add_command(c"ready", |_| println!("ready"));
-    tcl.eval("after 1 ready");
     if scenario == "dialog" {
         let opens = tcl.clone();
-        reactor.call_later(Duration::ZERO, move |_| {
-            opens.eval("tk_messageBox -type ok");
-        });
+        reactor.call_later(Duration::ZERO, move |_| drop(opens.eval("tk_messageBox -type ok")));
+        // The dialog waits for its button once it has the grab.
+        tcl.eval("proc watch {} {if {[grab current] eq {}} {after 10 watch} else ready}; watch");
+    } else {
+        tcl.eval("after 1 ready");
     }
     let outcome = reactor.run();
     println!("ended {outcome:?}");

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::fs;
 use std::rc::Rc;
+use std::time::Duration;
 
-use ropewalk::Reactor;
 use ropewalk::prelude::*;
+use ropewalk::task::LoopingCall;
 
 use crate::support::{Display, strict_reactor};
 
@@ -103,11 +104,11 @@ fn idle_callbacks_that_repeat_leave_connections_running() {
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let received = flood(&reactor, 2);
     tcl.eval("proc again {} {after idle again}; again");
-    let check = ropewalk::task::LoopingCall::new(&reactor, move |call| {
+    let check = LoopingCall::new(&reactor, move |call| {
         if received.get() > 10_000_000 {
             call.reactor().stop().unwrap();
         }
     });
-    let _checked = check.start(std::time::Duration::from_millis(1));
+    let _checked = check.start(Duration::from_millis(1));
     reactor.run().unwrap();
 }

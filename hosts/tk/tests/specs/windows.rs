@@ -1,11 +1,12 @@
 //! The end of windows and of the reactor.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ropewalk::RunOptions;
 use ropewalk::prelude::*;
-use ropewalk::{Reactor, RunOptions};
+use ropewalk::task::LoopingCall;
 
 use crate::support::peers::{connect, listen};
 use crate::support::{Display, Interpreter, strict_reactor};
@@ -23,6 +24,13 @@ fn with_pending_work(reactor: &Reactor) -> Rc<Cell<bool>> {
     is_saved
 }
 
+/// Moves the mouse or presses keys until the window reacts, because the window may not be ready the first time.
+fn repeat(reactor: &Reactor, display: &Display, input: &[&str]) -> Deferred<()> {
+    let mut command = display.command("xdotool");
+    command.args(input);
+    LoopingCall::new(reactor, move |_| assert!(command.status().unwrap().success())).start(Duration::from_millis(300))
+}
+
 fn window_exists(tcl: &Interpreter, window: &str) -> bool {
     tcl.try_eval(&format!("winfo exists {window}")).is_ok_and(|answer| answer == "1")
 }
@@ -34,10 +42,7 @@ fn a_click_that_closes_the_main_window_stops_the_reactor() {
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let is_saved = with_pending_work(&reactor);
     tcl.eval("pack [button .quit -text Quit -command {destroy .}] -fill both -expand yes; update");
-    let mut click = display.command("xdotool");
-    click.args(["mousemove", "100", "70", "click", "1"]);
-    let click = Rc::new(RefCell::new(click));
-    reactor.call_later(Duration::ZERO, move |_| assert!(click.borrow_mut().status().unwrap().success()));
+    let _click = repeat(&reactor, &display, &["mousemove", "100", "70", "click", "1"]);
     reactor.run().unwrap();
     assert!(is_saved.get() && !window_exists(&tcl, "."));
 }
@@ -49,13 +54,9 @@ fn the_window_manager_closes_the_main_window() {
     let (reactor, tcl) = (strict_reactor(), display.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let is_saved = with_pending_work(&reactor);
-    let mut key = display.command("xdotool");
-    key.args(["key", "alt+F4"]);
-    // The window manager may not be ready, and has to give the window the focus first.
-    let press = ropewalk::task::LoopingCall::new(&reactor, move |_| assert!(key.status().unwrap().success()));
-    let _pressed = press.start(Duration::from_millis(300));
+    // A click gives the window the focus, which gets the keys.
+    let _press = repeat(&reactor, &display, &["mousemove", "100", "70", "click", "1", "key", "alt+F4"]);
     reactor.run().unwrap();
-    press.stop();
     assert!(is_saved.get() && !window_exists(&tcl, "."));
     manager.kill().unwrap();
     manager.wait().unwrap();

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use ropewalk::Reactor;
 use ropewalk::prelude::*;
 
 struct Echo;
