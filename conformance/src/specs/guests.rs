@@ -8,9 +8,9 @@ use ropewalk::hosting::{Guest, HostLoop, Next};
 use ropewalk::proto::Deferred;
 use ropewalk::{Budget, Error, Phase, Reactor, Transport};
 
-use crate::hosts::Hosted;
+use crate::hosts::{Hosted, message_loop};
 use crate::script::{Log, Script, stop};
-use crate::{quiet, run, specifications};
+use crate::{Subject, quiet, run, specifications};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -356,6 +356,19 @@ specifications! {
         hosted.run_until(|| log.contains("server data hello"));
         stop(&reactor);
         hosted.guest.finish().unwrap();
+    }
+
+    fn a_turn_that_comes_early_leaves_the_thread_waiting(subject: &Subject) {
+        // The thread returns by itself for a delayed call, so no wake-up of the host that has become stale interrupts it.
+        let (reactor, counts) = Subject::named(subject.name()).counted();
+        let guest = message_loop(&reactor).guest;
+        reactor.start_running(quiet()).unwrap();
+        reactor.call_later(20 * MOMENT, stop);
+        while guest.is_started() {
+            guest.turn(Budget::default());
+        }
+        guest.finish().unwrap();
+        assert_eq!(counts.now().wakes, 0);
     }
 
     fn the_deadline_hook_of_the_program_stays(subject: &Subject) {

@@ -398,9 +398,10 @@ impl Inner {
         }
     }
 
-    /// Returns whether an earlier turn did the work for which the host was woken, and the thread waits again.
+    /// Returns whether an earlier turn did the work for which the host was woken, and the thread waits again. The thread
+    /// returns by itself for delayed calls, so a deadline that has passed just now is no reason to wake the thread.
     fn is_stale_wake_up(&self, reactor: &Reactor) -> bool {
-        reactor.0.is_lent() && self.makes_turns(reactor) && self.next(reactor) != Next::Now
+        reactor.0.is_lent() && self.makes_turns(reactor) && !self.is_due.get()
     }
 
     fn note_due(&self) {
