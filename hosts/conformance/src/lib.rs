@@ -3,6 +3,7 @@
 //! A file of tests mounts them for a host loop on some providers. The lists are those that `conformance/tests/hosted.rs`
 //! has for a loop that waits for a descriptor (epoll, uring) and for one whose provider waits in a thread (select).
 
+pub mod frame;
 pub mod glib;
 pub mod tk;
 
