@@ -2,9 +2,9 @@
 //!
 //! One player runs `cargo run -p ropewalk-frame --features sdl2 --example sdl2_pong -- listen 127.0.0.1:4455`, and the
 //! other one `... --example sdl2_pong -- connect 127.0.0.1:4455`. Without arguments, an echo server in the same program is
-//! the opponent, so its paddle follows yours. Move by the keys up and down. The window's end ends the game.
+//! the opponent, so its paddle follows yours. Move by the keys up and down. Close the window to end.
 //!
-//! The player who listens moves the ball. Both send a line for each change: `paddle Y` and `ball X Y LEFT RIGHT`.
+//! The program that listens moves the ball. Both send a line for each change: `paddle Y` and `ball X Y LEFT RIGHT`.
 
 #![allow(clippy::print_stdout)] // the output of the program
 

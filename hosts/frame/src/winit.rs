@@ -154,7 +154,7 @@ impl std::fmt::Debug for WinitHost {
 /// Makes the turns in the event loop.
 struct Turns {
     bell: Arc<Bell>,
-    /// Whether a run has ended since the event loop was told to exit.
+    /// Whether a run has ended since the event loop last exited.
     has_ended: Cell<bool>,
 }
 

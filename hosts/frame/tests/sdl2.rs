@@ -79,7 +79,7 @@ fn wait() -> u32 {
 }
 
 #[test]
-fn a_reactor_runs_in_the_queue_and_runs_again() {
+fn a_reactor_runs_in_the_queue_several_times() {
     init_dummy();
     let reactor = Reactor::new().unwrap();
     let _sdl = install(&reactor).unwrap();

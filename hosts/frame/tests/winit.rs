@@ -5,8 +5,8 @@ mod common;
 use common::run_on_display;
 
 #[test]
-fn a_reactor_runs_the_event_loop_and_runs_it_again() {
-    run_on_display("inside::a_reactor_runs_the_event_loop_and_runs_it_again");
+fn a_reactor_runs_the_event_loop_several_times() {
+    run_on_display("inside::a_reactor_runs_the_event_loop_several_times");
 }
 
 #[test]
@@ -149,7 +149,7 @@ mod inside {
 
     #[test]
     #[ignore = "run by a test of this name"]
-    fn a_reactor_runs_the_event_loop_and_runs_it_again() {
+    fn a_reactor_runs_the_event_loop_several_times() {
         let (reactor, event_loop) = (Reactor::new().unwrap(), event_loop());
         let winit = install(&reactor, &event_loop).unwrap();
         assert!(matches!(install(&reactor, &event_loop), Err(Error::Hosted)));

@@ -13,14 +13,14 @@ fn output_of(example: &str) -> String {
 }
 
 #[test]
-fn a_guest_of_tokio_talks_and_ends() {
+fn a_guest_of_tokio_runs_to_its_end() {
     let expected =
         "echo: hello from the reactor\na delayed call, which a task of tokio scheduled\nthe reactor has ended\n";
     assert_eq!(output_of("tokio_guest"), expected);
 }
 
 #[test]
-fn a_guest_of_calloop_talks_and_ends() {
+fn a_guest_of_calloop_runs_to_its_end() {
     let expected =
         "echo: hello from the reactor\na delayed call, which a timer of calloop scheduled\nthe reactor has ended\n";
     assert_eq!(output_of("calloop_guest"), expected);
