@@ -51,6 +51,8 @@
 //! - A protocol may outlive the window that it draws in. Let it hold the window by a weak reference.
 //! - An event of a thread must be answered by a turn. The thread waits again, or posts the next event, only after a turn.
 //! - A toolkit that drops events when its queue is full, or by a filter, must not drop that event.
+//! - io_uring in the thread may keep the address of a closed port for a moment, because the thread holds the last request.
+//!   Choose epoll for a program that listens on the same address again.
 //! - SDL polls each millisecond while it has no window, with its dummy driver, and while it watches joysticks. It sleeps
 //!   under X11 and Wayland.
 //!
