@@ -44,9 +44,9 @@
 //!
 //! # The main window
 //!
-//! The reactor stops when the main window of the interpreter has been destroyed, whatever destroyed it. The run ends after
-//! the `during shutdown` triggers, in which connections are closed. If [`Reactor::stop`](ropewalk::Reactor::stop) ends the
-//! run, the windows stay, and the program decides about them.
+//! The reactor stops when the main window of the interpreter has been destroyed, whatever destroyed it. The run ends
+//! after the `during shutdown` triggers, in which connections are closed. If [`Reactor::stop`](ropewalk::Reactor::stop)
+//! ends the run, the windows stay, and the program decides about them.
 //!
 //! # A program that runs the loop itself
 //!
@@ -58,27 +58,28 @@
 //!
 //! # Loops inside callbacks
 //!
-//! Callbacks of the reactor may run the loop, as `tk_messageBox`, `vwait`, `tkwait` and `update` do: connections continue
-//! meanwhile. Mind three things:
+//! Callbacks of the reactor may run the loop, as `tk_messageBox`, `vwait`, `tkwait` and `update` do: connections
+//! continue meanwhile. Mind three things:
 //!
-//! - After the reactor has stopped, nothing makes its calls any more, and a dialog that is still open keeps its callback
-//!   waiting. Close dialogs in a `before shutdown` trigger: `destroy .__tk__messagebox` closes that of `tk_messageBox`.
+//! - After the reactor has stopped, nothing makes its calls any more, and a dialog that is still open keeps its
+//!   callback waiting. Close dialogs in a `before shutdown` trigger: `destroy .__tk__messagebox` closes that of
+//!   `tk_messageBox`.
 //! - A protocol may outlive the widgets that it writes to, because data comes until the shutdown is complete. Ask
 //!   `winfo exists` first, or stop to write in a `before shutdown` trigger.
 //! - The command `exit` of Tcl ends the process without a shutdown. Destroy the main window instead.
 //!
 //! # Drawing
 //!
-//! Tk draws when there are no events. After 5 ms of work the reactor lets Tk draw, as `update idletasks` does, so a window
-//! is drawn although connections are always ready. A turn takes 2 ms unless a callback takes longer.
+//! Tk draws when there are no events. After 5 ms of work the reactor lets Tk draw, as `update idletasks` does, so a
+//! window is drawn although connections are always ready. A turn takes 2 ms unless a callback takes longer.
 //!
 //! # The price
 //!
 //! Tcl waits by select(2) in a thread of its own, and each event comes by way of that thread. A message costs about 13
 //! system calls, compared with 3 of `run` on epoll. While there is nothing to do, neither thread wakes.
 //!
-//! A provider without a descriptor, such as poll, waits in another thread. Each thread has its own Tcl, so a thread that
-//! ends calls `Tcl_FinalizeThread`, as any thread that uses Tcl does.
+//! A provider without a descriptor, such as poll, waits in another thread. Each thread has its own Tcl, so a thread
+//! that ends calls `Tcl_FinalizeThread`, as any thread that uses Tcl does.
 //!
 //! Source: `twisted.internet.tksupport`. Twisted makes passes of Tk's loop in its own; here Tk's loop makes the turns.
 

@@ -20,8 +20,8 @@ const MAIN_WINDOW: &CStr = c"::.";
 /// A Tcl interpreter, for [`install`](crate::install).
 ///
 /// # Safety
-/// The pointer is that of a `Tcl_Interp` which exists at least as long as this value. The value stays on the thread that
-/// created the interpreter, so its type is not [`Send`].
+/// The pointer is that of a `Tcl_Interp` which exists at least as long as this value. The value stays on the thread
+/// that created the interpreter, so its type is not [`Send`].
 pub unsafe trait AsInterpreter {
     /// Returns the `Tcl_Interp`.
     fn as_interpreter(&self) -> *mut c_void;

@@ -1,7 +1,7 @@
 //! The time of the reactor's work, after which windows are drawn.
 //!
-//! Tcl serves its events in the order in which they come, but makes idle callbacks only when there is no event. Tk draws
-//! in idle callbacks, so a window would never be drawn while connections are always ready.
+//! Tcl serves its events in the order in which they come, but makes idle callbacks only when there is no event. Tk
+//! draws in idle callbacks, so a window would never be drawn while connections are always ready.
 
 use std::cell::Cell;
 use std::time::Duration;

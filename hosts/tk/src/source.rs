@@ -1,8 +1,8 @@
 //! An event source of Tcl whose functions are those of a Rust value.
 //!
-//! Before each sleep, Tcl asks each source how long the sleep may be (setup). After the sleep, it lets each source queue
-//! its events (check). Then it serves the first event of the queue. A file handler queues its event itself, when its
-//! descriptor is readable.
+//! Before each sleep, Tcl asks each source how long the sleep may be (setup). After the sleep, it lets each source
+//! queue its events (check). Then it serves the first event of the queue. A file handler queues its event itself, when
+//! its descriptor is readable.
 //!
 //! ```text
 //!   serves one event <--- queue <--- check, file handlers <--- sleeps <--- setup
@@ -79,8 +79,8 @@ impl Drop for Watch {
 static FUNCTIONS: (ffi::SourceFunction, ffi::SourceFunction) = (setup, check);
 
 impl Source {
-    /// Adds a source to the notifier of this thread. `watched` is a descriptor of the reactor. Tcl waits by select, so the
-    /// number is less than FD_SETSIZE.
+    /// Adds a source to the notifier of this thread. `watched` is a descriptor of the reactor. Tcl waits by select, so
+    /// the number is less than FD_SETSIZE.
     pub(crate) fn attach(behaviour: Rc<dyn Behaviour>, reactor: &Reactor, watched: Option<RawFd>) -> Source {
         let shared = Rc::new(Shared { behaviour, is_queued: Cell::default(), watched: Cell::new(watched) });
         let data = Rc::as_ptr(&shared).cast_mut().cast();
@@ -141,7 +141,8 @@ unsafe fn source(data: *mut c_void) -> Rc<Shared> {
     unsafe { Rc::from_raw(shared) }
 }
 
-/// Returns whether a pass of the loop serves descriptors. Tk waits for some events of windows with all others held back.
+/// Returns whether a pass of the loop serves descriptors. Tk waits for some events of windows with all others held
+/// back.
 fn serves_files(flags: c_int) -> bool {
     flags & ffi::FILE_EVENTS != 0
 }

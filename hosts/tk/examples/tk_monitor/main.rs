@@ -3,13 +3,14 @@
 //! Run `cargo run --example tk_monitor` in `hosts/`, then `nc 127.0.0.1 8007` in another terminal. The service echoes
 //! lines. The line `ask MAY I?` opens a dialog, and the answer is sent back. Other connections continue meanwhile.
 //!
-//! `tk_monitor 127.0.0.1:9000` listens elsewhere. `--demo` adds a few clients, and `--picture FILE` also saves a picture
-//! of the screen and closes the window:
+//! `tk_monitor 127.0.0.1:9000` listens elsewhere. `--demo` adds a few clients, and `--picture FILE` also saves a
+//! picture of the screen and closes the window:
 //!
 //! ```text
 //! cargo build --example tk_monitor
+//! export PICTURE=../docs/src/pictures/tk_monitor.png
 //! xvfb-run -a -s '-screen 0 640x480x24' sh -c \
-//!     'openbox & ../target/debug/examples/tk_monitor 127.0.0.1:0 --picture ../docs/src/pictures/tk_monitor.png; kill $!'
+//!     'openbox & ../target/debug/examples/tk_monitor 127.0.0.1:0 --picture $PICTURE; kill $!'
 //! ```
 //!
 //! Tk is loaded by `package require Tk`, so nothing but Tcl is linked. The picture needs `import` of ImageMagick, and a
@@ -60,7 +61,8 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// Calls a procedure of the window. Connections may live longer than the window, so a failure means that it has gone.
+    /// Calls a procedure of the window. Connections may live longer than the window, so a failure means that it has
+    /// gone.
     fn window(&self, words: &[&str]) -> Option<String> {
         self.window.try_call(words).ok()
     }

@@ -52,7 +52,8 @@ proc show_rates {rates} {
     set highest [tcl::mathfunc::max 1 {*}$rates]
     set right [winfo width .graph]
     foreach rate [lreverse $rates] {
-        .graph create rectangle [expr {$right - 6}] [expr {90 - 80.0 * $rate / $highest}] $right 90 -fill #58b4e8 -width 0
+        set top [expr {90 - 80.0 * $rate / $highest}]
+        .graph create rectangle [expr {$right - 6}] $top $right 90 -fill #58b4e8 -width 0
         incr right -8
     }
 }
@@ -72,7 +73,8 @@ proc ask {peer question} {
     if {[winfo exists .__tk__messagebox]} {
         return
     }
-    return [tk_messageBox -parent . -icon question -type yesno -title tk_monitor -message "$peer asks:" -detail $question]
+    set title [list -title tk_monitor -message "$peer asks:" -detail $question]
+    return [tk_messageBox -parent . -icon question -type yesno {*}$title]
 }
 
 proc close_dialogs {} {

@@ -106,8 +106,8 @@ fn a_host_is_dropped_in_a_callback() {
 
 #[test]
 fn a_dropped_reactor_leaves_files_of_tcl_alone() {
-    // Tcl's notifier reports no file any more while it watches a descriptor that has been closed. A new file may have the
-    // number of that descriptor.
+    // Tcl's notifier reports no file any more while it watches a descriptor that has been closed. A new file may have
+    // the number of that descriptor.
     let _fuse = Fuse::light(|| ());
     let tcl = Interpreter::new();
     let reactor = Reactor::with("epoll").unwrap();
