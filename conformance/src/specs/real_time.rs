@@ -54,8 +54,9 @@ specifications! {
             let (reactor, counts) = subject.counted();
             reactor.call_later(Duration::from_micros(micros), stop);
             run(&reactor);
-            // There is a second wait if the loop found the call late.
-            assert!(counts.now().waits <= 2, "{:?} for {micros} us", counts.now());
+            // There is a second wait if the loop found the call late, and a host makes turns of its own before that. A
+            // loop that spins waits dozens of times.
+            assert!(counts.now().waits <= 4, "{:?} for {micros} us", counts.now());
         }
     }
 

@@ -121,8 +121,13 @@ impl Desktop {
     /// Closes the window as its close button does.
     #[track_caller]
     pub fn close(&self, title: &str) {
-        self.activate(title);
-        self.xdotool(&["key", "alt+F4"]);
+        let window = self.activate(title);
+        // The window manager ignores a key that comes while it still moves the focus.
+        wait_for("the end of the window", || {
+            self.xdotool(&["key", "alt+F4"]);
+            sleep(5 * STEP);
+            self.xdotool(&["getwindowname", &window]).is_none().then_some(())
+        });
     }
 
     /// Gives the window another size.

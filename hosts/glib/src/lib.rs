@@ -265,11 +265,15 @@ impl Behaviour for Turns {
         is_readable || main_loop.timeout(&self.guest) == Some(Duration::ZERO)
     }
 
-    fn dispatch(&self) {
+    fn dispatch(&self) -> bool {
+        // The pass has ended. A loop that a callback runs may sleep longer.
+        self.main_loop.pass_end.set(None);
         self.main_loop.is_woken.store(false, Ordering::Release);
         let begin = Instant::now();
         self.guest.turn(Budget::of(BUDGET));
         self.main_loop.rests.add_turn(begin, Instant::now());
+        // A dropped reactor has closed the descriptor, which poll(2) reports in each pass.
+        self.guest.reactor().is_some()
     }
 }
 
@@ -285,7 +289,8 @@ impl Behaviour for AfterDrawing {
         self.0.rests.is_resting()
     }
 
-    fn dispatch(&self) {
+    fn dispatch(&self) -> bool {
         self.0.rests.end();
+        true
     }
 }

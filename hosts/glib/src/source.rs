@@ -23,8 +23,9 @@ pub(crate) trait Behaviour {
     /// Returns whether the source is ready after the sleep. `is_readable` is the state of its descriptor.
     fn is_ready(&self, is_readable: bool) -> bool;
 
-    /// Handles what the source is ready for. Passes of the loop may be made in here.
-    fn dispatch(&self);
+    /// Handles what the source is ready for, and returns whether the source stays attached. Passes of the loop may be
+    /// made in here.
+    fn dispatch(&self) -> bool;
 }
 
 /// A source that is attached to a context until it is dropped.
@@ -135,9 +136,7 @@ unsafe extern "C" fn dispatch<B: Behaviour>(
     _data: *mut c_void,
 ) -> ffi::Boolean {
     // SAFETY: GLib calls this for a source with this table.
-    unsafe { behaviour::<B>(source) }.dispatch();
-    // The source stays attached.
-    1
+    unsafe { behaviour::<B>(source) }.dispatch().into()
 }
 
 unsafe extern "C" fn finalize<B: Behaviour>(source: *mut ffi::Source) {

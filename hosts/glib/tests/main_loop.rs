@@ -283,3 +283,53 @@ fn a_host_that_is_dropped_in_a_callback_leaves_the_loop() {
     };
     context.with_thread_default(run).unwrap();
 }
+
+#[test]
+fn a_dropped_reactor_leaves_the_loop() {
+    // Its descriptor is closed, which a loop that still watches it would be told in each pass.
+    let context = MainContext::new();
+    let run = || {
+        let reactor = Reactor::with("epoll").unwrap();
+        let _host = ropewalk_glib::install(&reactor).unwrap();
+        drop(reactor);
+        let is_over = Rc::new(Cell::new(false));
+        let over = glib::thread_guard::ThreadGuard::new(is_over.clone());
+        let alarm = glib::timeout_source_new(Duration::from_millis(50), None, Priority::DEFAULT, move || {
+            over.get_ref().set(true);
+            ControlFlow::Break
+        });
+        alarm.attach(Some(&context));
+        let mut passes = 0;
+        while !is_over.get() {
+            context.iteration(true);
+            passes += 1;
+        }
+        assert!(passes <= 4, "{passes} passes");
+    };
+    context.with_thread_default(run).unwrap();
+}
+
+#[test]
+fn a_loop_in_a_timed_pass_sleeps_longer_than_the_pass() {
+    // Reactor::iterate with a delay, in which a callback opens a dialog. The dialog's loop must not spin.
+    on_each_provider(|reactor, host, context| {
+        reactor.start_running(RunOptions::default().without_signal_handlers()).unwrap();
+        let (context, passes) = (context.clone(), Rc::new(Cell::new(0)));
+        let counts = passes.clone();
+        reactor.call_later(Duration::from_millis(1), move |reactor| {
+            let is_over = Rc::new(Cell::new(false));
+            let over = is_over.clone();
+            reactor.call_later(Duration::from_millis(60), move |_| over.set(true));
+            while !is_over.get() {
+                context.iteration(true);
+                counts.set(counts.get() + 1);
+            }
+        });
+        while passes.get() == 0 {
+            reactor.iterate(Some(Duration::from_millis(5))).unwrap();
+        }
+        assert!(passes.get() < 20, "{} passes", passes.get());
+        stop(reactor);
+        host.guest().finish().unwrap();
+    });
+}
