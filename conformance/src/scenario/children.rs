@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::thread;
 
+use ropewalk::Budget;
+use ropewalk::hosting::Guest;
 use ropewalk::processes::{ChildDescriptor, Identity, Signal};
 use ropewalk::sys::{Detached, detach};
 use rustix::process::{WaitOptions, wait};
@@ -36,6 +38,30 @@ pub(super) fn before_a_fork(subject: &Subject) {
             File::from(report).read_to_string(&mut text).expect("the daemon closes it");
             crate::run(&reactor);
             say(&format!("parent: {}", last(&child)));
+        }
+    }
+}
+
+/// Goes into the background while the reactor runs as a guest, whose host has stayed in the parent.
+pub(super) fn guest_before_a_fork(subject: &Subject) {
+    let reactor = subject.reactor();
+    let guest = Guest::new(&reactor).expect("a new reactor");
+    // A host without a descriptor to watch makes a turn from time to time.
+    guest.handle();
+    reactor.start_running(crate::quiet()).expect("a new reactor");
+    guest.turn(Budget::default());
+    let forked = detach().expect("this is the only thread");
+    guest.turn(Budget::default());
+    let outcome = guest.finish().map_err(|error| error.name());
+    match forked {
+        Detached::Daemon(_report) => {
+            let again = reactor.start_running(crate::quiet()).map_err(|error| error.name());
+            say(&format!("daemon: {outcome:?}, again {again:?}"));
+        }
+        Detached::Parent(report) => {
+            let mut text = String::new();
+            File::from(report).read_to_string(&mut text).expect("the daemon closes it");
+            say(&format!("parent: {outcome:?}"));
         }
     }
 }

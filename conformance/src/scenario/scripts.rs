@@ -28,6 +28,7 @@ type Scenario = fn(&Subject);
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("child status", children::status),
     ("children before a fork", children::before_a_fork),
+    ("a guest before a fork", children::guest_before_a_fork),
     ("a child before a death", children::before_a_death),
     ("children beside a thief", children::beside_a_thief),
     ("crowded", crowds::crowded),

@@ -140,6 +140,26 @@ impl Guest {
         self.reactor().is_some_and(|reactor| reactor.is_started())
     }
 
+    /// Returns whether a turn does anything: while a run is started, and while [`Reactor::iterate`] waits.
+    ///
+    /// A host watches [`handle`](Guest::handle) only as long. At other times the handle may be readable, for example
+    /// because of a call from a thread, and no turn would change that.
+    ///
+    /// ```
+    /// use ropewalk::hosting::Guest;
+    /// use ropewalk::{Reactor, RunOptions};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let guest = Guest::new(&reactor)?;
+    /// assert!(!guest.makes_turns());
+    /// reactor.start_running(RunOptions::default().without_signal_handlers())?;
+    /// assert!(guest.makes_turns());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn makes_turns(&self) -> bool {
+        self.reactor().is_some_and(|reactor| self.0.makes_turns(&reactor))
+    }
+
     /// Returns the handle that is readable when a turn has events to handle. `None` if the provider has no such handle,
     /// or waits in a [thread](Guest::wait_in_thread).
     ///
@@ -425,7 +445,7 @@ impl Inner {
                 error => return Err(error),
             }
         }
-        let previous = reactor.0.replace_budget(budget);
+        let previous = reactor.0.replace_budget_of_host(Some(budget));
         let made = catch(|| {
             // The provider brings its events from the thread.
             if !self.was_lent.take() {
@@ -437,7 +457,7 @@ impl Inner {
             // An inner turn may have lent the provider for a sleep that is too long by now.
             Ok(is_due || reactor.0.has_panicked() || self.was_lent.get())
         });
-        reactor.0.replace_budget(previous);
+        reactor.0.replace_budget_of_host(previous);
         match made {
             Ok(outcome) => outcome,
             Err(panic) => reactor.turn_panicked(panic).map(|()| true),
@@ -565,14 +585,19 @@ impl Hosted for Inner {
 
     fn may_run(&self) -> Result<bool> {
         let host = self.host.borrow().clone().ok_or(Error::Hosted)?;
-        Ok(host.may_run(&self.guest()))
+        host.may_run(&self.guest())
     }
 
     fn run(&self, reactor: &Reactor) -> Result<()> {
         let host = self.host.borrow().clone().ok_or(Error::Hosted)?;
         // The run may have ended while it started.
         if reactor.is_started() {
-            host.run(&self.guest());
+            if let Err(panic) = catch(|| host.run(&self.guest())) {
+                // A callback of the host has panicked, which leaves no run behind.
+                reactor.crash();
+                reactor.finish_run(Ok(()))?;
+                panic.resume();
+            }
         }
         self.end_run(reactor)
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Guest;
+use crate::error::Result;
 
 /// A host's loop, which [`Reactor::run`](crate::Reactor::run) and [`Reactor::iterate`](crate::Reactor::iterate) run.
 ///
@@ -43,6 +44,9 @@ pub trait HostLoop {
     /// Returns whether a run may begin. [`Reactor::run`](crate::Reactor::run) asks before the `startup` event, and does
     /// nothing otherwise: for example, because another instance of the program runs already.
     ///
+    /// # Errors
+    /// An error is the outcome of [`Reactor::run`](crate::Reactor::run), and no run begins.
+    ///
     /// ```
     /// use std::rc::Rc;
     /// use std::time::Duration;
@@ -53,9 +57,9 @@ pub trait HostLoop {
     /// struct Second;
     ///
     /// impl HostLoop for Second {
-    ///     fn may_run(&self, _guest: &Guest) -> bool {
+    ///     fn may_run(&self, _guest: &Guest) -> ropewalk::Result<bool> {
     ///         println!("the first instance shows its window");
-    ///         false
+    ///         Ok(false)
     ///     }
     ///
     ///     fn run(&self, _guest: &Guest) {}
@@ -69,8 +73,8 @@ pub trait HostLoop {
     /// reactor.run()?;
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
-    fn may_run(&self, _guest: &Guest) -> bool {
-        true
+    fn may_run(&self, _guest: &Guest) -> Result<bool> {
+        Ok(true)
     }
 
     /// Runs the host's loop until the run of the reactor has ended: until [`Guest::is_started`] returns false.

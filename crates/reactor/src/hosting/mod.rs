@@ -4,7 +4,7 @@
 //! written against [`Guest`]:
 //!
 //! ```text
-//!   the host sleeps, at most for `timeout()`, and watches `handle()`
+//!   the host sleeps, at most for `timeout()`, and watches `handle()` while `makes_turns()`
 //!     |-- the handle is readable, or the time is over --> `turn(budget)`, then `timeout()` again
 //!     |-- code of the host uses the reactor ------------> `on_sooner`: the host asks for `timeout()` again
 //!     +-- the run has ended ----------------------------> `on_end`: the host's loop may end

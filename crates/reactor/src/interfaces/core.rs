@@ -212,6 +212,9 @@ impl Reactor {
         let _entered = self.enter();
         let hosted = self.0.hosted();
         if let Some(hosted) = &hosted {
+            if self.feature::<Run>().state.get().stage != Stage::Idle {
+                return Err(Error::ReactorAlreadyRunning);
+            }
             if !hosted.may_run()? {
                 return Ok(());
             }

@@ -19,7 +19,7 @@ impl Kernel {
     /// Begins a part of a turn, which may use half of the turn's time.
     #[inline]
     pub(super) fn begin_part(&self) {
-        let time = self.allowance.budget.get().time;
+        let time = self.budget().time;
         self.allowance.end.set(time.map(|time| self.now() + time / 2));
     }
 
@@ -38,18 +38,23 @@ impl Kernel {
             let now = self.now();
             now + end.since(now) / 2
         });
-        Share { calls: self.allowance.budget.get().calls, end: half }
+        Share { calls: self.budget().calls, end: half }
     }
 
     /// Returns a share with all the time that is left to this part of the turn.
     #[inline]
     pub(crate) fn rest_of_part(&self) -> Share {
-        Share { calls: self.allowance.budget.get().calls, end: self.part_end() }
+        Share { calls: self.budget().calls, end: self.part_end() }
     }
 
-    /// Sets the budget of the next turns, and returns the previous one.
-    pub(crate) fn replace_budget(&self, budget: Budget) -> Budget {
-        self.allowance.budget.replace(budget)
+    #[inline]
+    fn budget(&self) -> Budget {
+        self.allowance.of_host.get().unwrap_or_else(|| self.allowance.budget.get())
+    }
+
+    /// Sets the budget of a turn that a host makes, and returns that of the turn around it.
+    pub(crate) fn replace_budget_of_host(&self, budget: Option<Budget>) -> Option<Budget> {
+        self.allowance.of_host.replace(budget)
     }
 }
 
@@ -57,7 +62,8 @@ impl Reactor {
     /// Sets how much work a turn does at most.
     ///
     /// A smaller budget makes the loop look for events more often, while many delayed calls, tasks or calls from threads
-    /// are due. May be called from any callback, and counts from the next part of a turn.
+    /// are due. May be called from any callback, and counts from the next part of a turn. A turn
+    /// that a [host](crate::hosting) makes has the budget of the host instead.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -80,6 +86,6 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn set_budget(&self, budget: Budget) {
-        self.0.replace_budget(budget);
+        self.0.allowance.budget.set(budget);
     }
 }

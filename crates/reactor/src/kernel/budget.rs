@@ -79,6 +79,8 @@ impl Budget {
 #[derive(Default)]
 pub(super) struct Allowance {
     pub(super) budget: Cell<Budget>,
+    /// The budget of a turn that a host makes.
+    pub(super) of_host: Cell<Option<Budget>>,
     /// The time at which the present part of the turn is over.
     pub(super) end: Cell<Option<Moment>>,
 }
