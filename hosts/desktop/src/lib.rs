@@ -263,6 +263,11 @@ impl Lines {
         Lines(BufReader::new(stream))
     }
 
+    /// Returns the address that this is connected to.
+    pub fn peer(&self) -> String {
+        self.0.get_ref().peer_addr().expect("a connected socket").to_string()
+    }
+
     /// Sends a line.
     #[track_caller]
     pub fn send(&mut self, line: &str) {

@@ -51,9 +51,13 @@ impl HostLoop for FrameLoop {
     }
 
     fn iterate(&self, guest: &Guest, delay: Option<Duration>) {
-        let frame = self.next_frame.get().saturating_duration_since(Instant::now());
-        let limit = delay.map_or(frame, |delay| delay.min(frame));
-        if self.bell.wait(Some(limit)) {
+        // Without a run there are no frames.
+        let frame = guest.is_started().then(|| self.next_frame.get().saturating_duration_since(Instant::now()));
+        let limit = match (delay, frame) {
+            (Some(delay), Some(frame)) => Some(delay.min(frame)),
+            (delay, frame) => delay.or(frame),
+        };
+        if self.bell.wait(limit) {
             guest.turn(Budget::of(crate::BUDGET));
         }
         if guest.is_started() {

@@ -193,7 +193,13 @@ impl<T: 'static, A: ApplicationHandler<T>> HostLoop for Pump<T, A> {
     fn run(&self, guest: &Guest) {
         // The end of an earlier run, which was driven without the event loop.
         self.turns.has_ended.set(false);
-        let mut program = self.program.borrow_mut();
+        let Ok(mut program) = self.program.try_borrow_mut() else {
+            // A callback of the event loop runs the reactor, as `Reactor::iterate` does.
+            while guest.is_started() {
+                self.pass_inside(guest, None);
+            }
+            return;
+        };
         let Program { event_loop, app } = &mut *program;
         // An error means that the display is gone. The reactor stops then, as after the end of the last window.
         let _ = event_loop.run_app_on_demand(&mut WithTurns { app, turns: &self.turns, guest });
@@ -206,6 +212,9 @@ impl<T: 'static, A: ApplicationHandler<T>> HostLoop for Pump<T, A> {
         if let (PumpStatus::Exit(_), Some(reactor)) = (status, guest.reactor()) {
             // An error means that the event loop exits because the reactor has stopped.
             let _ = reactor.stop();
+            drop(program);
+            // An event loop that has exited does not sleep.
+            self.pass_inside(guest, delay);
         }
     }
 }

@@ -53,6 +53,12 @@ impl MainLoop {
         if self.application.borrow().is_some() {
             return Err(Error::Failed("another application is registered with this reactor".into()));
         }
+        // SAFETY: needs nothing.
+        if self.context.as_ptr() != unsafe { ffi::g_main_context_default() } {
+            return Err(Error::Failed(
+                "an application runs in the global main context, and the reactor in another".into(),
+            ));
+        }
         let Some(application) = NonNull::new(application.as_gapplication()) else {
             return Err(Error::Failed("there is no application at a null pointer".into()));
         };
@@ -64,7 +70,7 @@ impl MainLoop {
     }
 
     /// Quits the application. GLib runs an application once, so it is not registered any more.
-    pub(crate) fn run_ended(&self) {
+    pub(crate) fn quit_application(&self) {
         if let Some(application) = self.application.take() {
             application.quit();
         }
@@ -72,16 +78,21 @@ impl MainLoop {
 }
 
 impl Registered {
-    /// Registers the application under its name. Activates the instance that has the name already.
-    pub(crate) fn is_first_instance(&self) -> bool {
-        let mut error: *mut c_void = null_mut();
+    /// Registers the application under its name. If an instance has the name already, activates that instance, and
+    /// returns false.
+    pub(crate) fn is_first_instance(&self) -> Result<bool> {
+        let mut error: *mut ffi::GError = null_mut();
         // SAFETY: the reference keeps the application.
         let is_registered = unsafe { ffi::g_application_register(self.as_ptr(), null_mut(), &mut error) };
         if is_registered == 0 {
-            // Without a bus there are no other instances. `run` reports every other error.
-            // SAFETY: GLib has set the error, and passes its memory.
+            // SAFETY: GLib has set the error.
+            let message = unsafe { (*error).message };
+            // SAFETY: the message of an error is a text.
+            let message = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+            let failed = Error::Failed(format!("cannot register the application: {message}").into());
+            // SAFETY: GLib has passed the memory of the error.
             unsafe { ffi::g_error_free(error) };
-            return true;
+            return Err(failed);
         }
         // SAFETY: the reference keeps the application.
         let is_first = unsafe { ffi::g_application_get_is_remote(self.as_ptr()) } == 0;
@@ -90,7 +101,7 @@ impl Registered {
             // SAFETY: the reference keeps the application.
             unsafe { ffi::g_application_run(self.as_ptr(), 0, null_mut()) };
         }
-        is_first
+        Ok(is_first)
     }
 
     /// Runs the application until it quits.

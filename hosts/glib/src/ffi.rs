@@ -17,6 +17,14 @@ pub(crate) struct Application {
     opaque: [u8; 0],
 }
 
+/// `GError`.
+#[repr(C)]
+pub(crate) struct GError {
+    domain: u32,
+    code: c_int,
+    pub(crate) message: *const c_char,
+}
+
 /// `GSource`, whose size is part of GLib's interface.
 #[repr(C)]
 pub(crate) struct Source {
@@ -64,6 +72,7 @@ pub(crate) struct SourceFunctions {
 unsafe impl Sync for SourceFunctions {}
 
 unsafe extern "C" {
+    pub(crate) fn g_main_context_default() -> *mut MainContext;
     pub(crate) fn g_main_context_ref_thread_default() -> *mut MainContext;
     pub(crate) fn g_main_context_ref(context: *mut MainContext) -> *mut MainContext;
     pub(crate) fn g_main_context_unref(context: *mut MainContext);
@@ -95,12 +104,12 @@ unsafe extern "C" {
     ) -> c_ulong;
     pub(crate) fn g_signal_handler_disconnect(instance: *mut c_void, handler: c_ulong);
 
-    pub(crate) fn g_error_free(error: *mut c_void);
+    pub(crate) fn g_error_free(error: *mut GError);
 
     pub(crate) fn g_application_register(
         application: *mut Application,
         cancellable: *mut c_void,
-        error: *mut *mut c_void,
+        error: *mut *mut GError,
     ) -> Boolean;
     pub(crate) fn g_application_get_is_remote(application: *mut Application) -> Boolean;
     pub(crate) fn g_application_run(application: *mut Application, count: c_int, arguments: *mut *mut c_char) -> c_int;

@@ -55,10 +55,14 @@ use source::{Attachment, Behaviour, Source};
 
 /// `G_PRIORITY_DEFAULT`, at which GTK handles events.
 const EVENTS: i32 = 0;
-/// Below `GDK_PRIORITY_REDRAW` (120), at which GTK draws, and above `G_PRIORITY_DEFAULT_IDLE` (200).
-const AFTER_DRAWING: i32 = 130;
+/// Below `GDK_PRIORITY_REDRAW` (120), at which GTK draws, and `G_PRIORITY_LOW` (300), at which wxWidgets passes its events
+/// between threads.
+const AFTER_ALL_ELSE: i32 = 301;
 /// The time of a turn, in which no window is drawn.
 const BUDGET: Duration = Duration::from_millis(2);
+
+/// The time of a pass when the sources are gone.
+const DETACHED_PASS: Duration = Duration::from_millis(1);
 
 /// Makes `reactor` a guest of the main context of this thread.
 ///
@@ -81,6 +85,7 @@ pub fn install(reactor: &Reactor) -> Result<GlibHost> {
         pass_end: Cell::default(),
         is_woken: Arc::default(),
         waits_in_thread: watched.is_none(),
+        is_detached: Cell::default(),
         rests: Rests::default(),
         application: RefCell::default(),
     });
@@ -88,22 +93,22 @@ pub fn install(reactor: &Reactor) -> Result<GlibHost> {
         main_loop.wait_in_thread(&guest)?;
     }
     let turns = Rc::new(Turns { guest: guest.clone(), main_loop: main_loop.clone() });
-    let after_drawing = Rc::new(AfterDrawing(main_loop.clone()));
+    let after_all_else = Rc::new(AfterAllElse(main_loop.clone()));
     let context = &main_loop.context;
     let turns = Source::attach(turns, context, &Attachment { name: c"ropewalk", priority: EVENTS, watched });
-    let attachment = Attachment { name: c"ropewalk rests", priority: AFTER_DRAWING, watched: None };
-    let rests = Source::attach(after_drawing, context, &attachment);
+    let attachment = Attachment { name: c"ropewalk rests", priority: AFTER_ALL_ELSE, watched: None };
+    let rests = Source::attach(after_all_else, context, &attachment);
     guest.set_host(main_loop.clone());
     let quits = Rc::downgrade(&main_loop);
     guest.on_end(move || {
         if let Some(main_loop) = quits.upgrade() {
-            main_loop.run_ended();
+            main_loop.quit_application();
         }
     });
     Ok(GlibHost { guest, main_loop, _sources: [turns, rests], _ownership: ownership })
 }
 
-/// A reactor in a main context. The reactor is free again when this is dropped.
+/// A reactor in a main context. The reactor is free again when this, and each clone of its guest, has been dropped.
 ///
 /// All methods may be called from any callback.
 ///
@@ -145,14 +150,16 @@ impl GlibHost {
     /// The application is activated at the start. The reactor stops when its last window has been closed, or when the
     /// application quits. When the reactor has stopped, the application quits. An application without windows is held
     /// until then. If another instance of the application runs already, `run` activates that instance, and returns
-    /// without a start of this reactor.
+    /// without a start of this reactor. The application's `startup` precedes that of the reactor.
     ///
-    /// GLib runs an application once. So it is not registered any more after the run, and another one may be.
+    /// GLib runs an application once. So it is not registered any more after `run`, and another one may be.
     ///
     /// The application of `gtk4` 0.11 needs the feature `gio-0_22`, and that of `gtk` 0.18 the feature `gio-0_18`.
     ///
     /// # Errors
-    /// [`Error::Failed`](ropewalk::Error::Failed) when an application is registered already.
+    /// [`Error::Failed`](ropewalk::Error::Failed) when an application is registered already, and when the reactor is in
+    /// another context than the global one, which is that of every application. `run` fails with the same error if the
+    /// application cannot be registered on its bus.
     ///
     /// Source: `gireactor.GIReactor.registerGApplication`.
     pub fn register_gapplication(&self, application: &impl AsApplication) -> Result<()> {
@@ -166,9 +173,18 @@ impl std::fmt::Debug for GlibHost {
     }
 }
 
+impl Drop for GlibHost {
+    /// Lets a run that is left continue in the reactor's own loop.
+    fn drop(&mut self) {
+        self.main_loop.is_detached.set(true);
+        self.main_loop.quit_application();
+        self.main_loop.context.wake();
+    }
+}
+
 /// Passes of the main loop, for callbacks that wait inside.
 impl HostLoop for GlibHost {
-    fn may_run(&self, guest: &Guest) -> bool {
+    fn may_run(&self, guest: &Guest) -> Result<bool> {
         self.main_loop.may_run(guest)
     }
 
@@ -188,6 +204,8 @@ struct MainLoop {
     /// Whether the thread that waits has woken the context.
     is_woken: Arc<AtomicBool>,
     waits_in_thread: bool,
+    /// Whether the sources are gone, so that no pass makes a turn.
+    is_detached: Cell<bool>,
     rests: Rests,
     application: RefCell<Option<Rc<Registered>>>,
 }
@@ -215,8 +233,13 @@ impl MainLoop {
 }
 
 impl HostLoop for MainLoop {
-    fn may_run(&self, _guest: &Guest) -> bool {
-        self.application().is_none_or(|application| application.is_first_instance())
+    fn may_run(&self, _guest: &Guest) -> Result<bool> {
+        let Some(application) = self.application() else { return Ok(true) };
+        let is_first = application.is_first_instance();
+        if !matches!(is_first, Ok(true)) {
+            self.application.take();
+        }
+        is_first
     }
 
     fn run(&self, guest: &Guest) {
@@ -227,12 +250,17 @@ impl HostLoop for MainLoop {
                 let _ = reactor.stop();
             }
         }
-        while guest.is_started() {
+        while guest.is_started() && !self.is_detached.get() {
             self.context.iterate(true);
         }
     }
 
-    fn iterate(&self, _guest: &Guest, delay: Option<Duration>) {
+    fn iterate(&self, guest: &Guest, delay: Option<Duration>) {
+        if self.is_detached.get() {
+            // Only the call that asked for this pass still needs it.
+            std::thread::sleep(delay.unwrap_or(DETACHED_PASS).min(DETACHED_PASS));
+            return guest.turn(Budget::default());
+        }
         let outer = self.pass_end.replace(delay.and_then(|delay| Instant::now().checked_add(delay)));
         self.context.iterate(delay != Some(Duration::ZERO));
         self.pass_end.set(outer);
@@ -246,6 +274,10 @@ struct Turns {
 }
 
 impl Behaviour for Turns {
+    fn watches(&self) -> bool {
+        self.guest.makes_turns()
+    }
+
     fn sleep(&self) -> Option<Duration> {
         let left = self.main_loop.pass_end.get().map(|end| end.saturating_duration_since(Instant::now()));
         if let Some(rest) = self.main_loop.rests.left(Instant::now) {
@@ -278,9 +310,13 @@ impl Behaviour for Turns {
 }
 
 /// The source that is dispatched when everything of a higher priority has been.
-struct AfterDrawing(Rc<MainLoop>);
+struct AfterAllElse(Rc<MainLoop>);
 
-impl Behaviour for AfterDrawing {
+impl Behaviour for AfterAllElse {
+    fn watches(&self) -> bool {
+        false
+    }
+
     fn sleep(&self) -> Option<Duration> {
         self.0.rests.is_resting().then_some(Duration::ZERO)
     }

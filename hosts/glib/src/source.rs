@@ -20,6 +20,9 @@ pub(crate) trait Behaviour {
     /// GLib forbids passes of a loop in here, so no callback of a program may be called.
     fn sleep(&self) -> Option<Duration>;
 
+    /// Returns whether the descriptor is watched during the sleep.
+    fn watches(&self) -> bool;
+
     /// Returns whether the source is ready after the sleep. `is_readable` is the state of its descriptor.
     fn is_ready(&self, is_readable: bool) -> bool;
 
@@ -117,7 +120,11 @@ unsafe fn behaviour<B>(source: *mut ffi::Source) -> Rc<B> {
 
 unsafe extern "C" fn prepare<B: Behaviour>(source: *mut ffi::Source, timeout: *mut c_int) -> ffi::Boolean {
     // SAFETY: GLib calls this for a source with this table.
-    let sleep = unsafe { behaviour::<B>(source) }.sleep();
+    let behaviour = unsafe { behaviour::<B>(source) };
+    let events = if behaviour.watches() { ffi::IO_IN } else { 0 };
+    // SAFETY: as above. GLib reads the events in each pass.
+    unsafe { (*source.cast::<Memory<B>>()).poll_fd.events = events };
+    let sleep = behaviour.sleep();
     // SAFETY: GLib passes a place for the result.
     unsafe { timeout.write(milliseconds(sleep)) };
     (sleep == Some(Duration::ZERO)).into()

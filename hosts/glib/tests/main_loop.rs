@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gio_0_22::glib::{self, ControlFlow, MainContext, MainLoop, Priority};
 use ropewalk::prelude::*;
-use ropewalk::{PanicPolicy, RunOptions};
+use ropewalk::{PanicPolicy, Phase, RunOptions};
 use ropewalk_glib::GlibHost;
 
 /// GTK draws at this priority (`GDK_PRIORITY_REDRAW`).
@@ -332,4 +332,42 @@ fn a_loop_in_a_timed_pass_sleeps_longer_than_the_pass() {
         stop(reactor);
         host.guest().finish().unwrap();
     });
+}
+
+#[test]
+fn a_call_from_a_thread_between_runs_is_quiet() {
+    // The call makes the reactor's descriptor readable, and no turn is made before the next run.
+    on_each_provider(|reactor, _host, context| {
+        let handle = reactor.thread_handle();
+        thread::spawn(move || handle.call_from_thread(stop)).join().unwrap();
+        let is_over = Rc::new(Cell::new(false));
+        let over = glib::thread_guard::ThreadGuard::new(is_over.clone());
+        let alarm = glib::timeout_source_new(Duration::from_millis(50), None, Priority::DEFAULT, move || {
+            over.get_ref().set(true);
+            ControlFlow::Break
+        });
+        alarm.attach(Some(context));
+        let mut passes = 0;
+        while !is_over.get() {
+            context.iteration(true);
+            passes += 1;
+        }
+        assert!(passes <= 4, "{passes} passes");
+        run(reactor);
+    });
+}
+
+#[test]
+fn a_run_survives_the_drop_of_its_host() {
+    // The reactor continues in its own loop.
+    for name in ["epoll", "uring", "poll", "select"] {
+        let reactor = Reactor::with(name).unwrap();
+        let host = Rc::new(RefCell::new(Some(ropewalk_glib::install(&reactor).unwrap())));
+        let is_shut_down = Rc::new(Cell::new(false));
+        let set = is_shut_down.clone();
+        reactor.add_system_event_trigger(Phase::After, "shutdown", move |_| set.set(true));
+        reactor.call_later(Duration::from_millis(1), move |_| drop(host.take()));
+        run(&reactor);
+        assert!(is_shut_down.get());
+    }
 }

@@ -108,6 +108,8 @@ use notifier::Notifier;
 use rests::Rests;
 use source::{Behaviour, Source};
 
+/// The time of a pass when the source is gone.
+const DETACHED_PASS: Duration = Duration::from_millis(1);
 /// The time of a turn, in which no window is drawn.
 const BUDGET: Duration = Duration::from_millis(2);
 /// Tcl waits by select(2), which takes descriptors below this number.
@@ -191,6 +193,7 @@ impl TkHost {
             pass_end: Cell::default(),
             is_woken: Arc::default(),
             waits_in_thread: watched.is_none(),
+            is_detached: Cell::default(),
             rests: Rests::default(),
         });
         if watched.is_none() {
@@ -223,6 +226,14 @@ impl std::fmt::Debug for TkHost {
     }
 }
 
+impl Drop for TkHost {
+    /// Lets a run that is left continue in the reactor's own loop.
+    fn drop(&mut self) {
+        self.main_loop.is_detached.set(true);
+        self.main_loop.notifier.alarm().ring();
+    }
+}
+
 /// Passes of the loop, for callbacks that wait inside.
 impl HostLoop for TkHost {
     fn run(&self, guest: &Guest) {
@@ -241,6 +252,8 @@ struct MainLoop {
     /// Whether the thread that waits has woken the notifier.
     is_woken: Arc<AtomicBool>,
     waits_in_thread: bool,
+    /// Whether the source is gone, so that no pass makes a turn.
+    is_detached: Cell<bool>,
     rests: Rests,
 }
 
@@ -269,12 +282,17 @@ impl MainLoop {
 
 impl HostLoop for MainLoop {
     fn run(&self, guest: &Guest) {
-        while guest.is_started() {
+        while guest.is_started() && !self.is_detached.get() {
             self.notifier.handle_one_event(true);
         }
     }
 
-    fn iterate(&self, _guest: &Guest, delay: Option<Duration>) {
+    fn iterate(&self, guest: &Guest, delay: Option<Duration>) {
+        if self.is_detached.get() {
+            // Only the call that asked for this pass still needs it.
+            std::thread::sleep(delay.unwrap_or(DETACHED_PASS).min(DETACHED_PASS));
+            return guest.turn(Budget::default());
+        }
         let outer = self.pass_end.replace(delay.and_then(|delay| Instant::now().checked_add(delay)));
         self.notifier.handle_one_event(delay != Some(Duration::ZERO));
         self.pass_end.set(outer);
@@ -303,6 +321,10 @@ impl Turns {
 }
 
 impl Behaviour for Turns {
+    fn watches(&self) -> bool {
+        self.guest.makes_turns()
+    }
+
     fn sleep(&self) -> Option<Duration> {
         if let Some(main_window) = &self.main_window {
             main_window.trace();

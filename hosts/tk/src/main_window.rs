@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::ptr::{self, NonNull};
+use std::ptr::{NonNull, null_mut};
 use std::rc::{Rc, Weak};
 
 use ropewalk::hosting::Guest;
@@ -33,6 +33,8 @@ pub(crate) struct MainWindow {
     interpreter: Cell<Option<NonNull<ffi::Interp>>>,
     guest: Guest,
     is_traced: Cell<bool>,
+    /// The weak reference that Tcl has for the deletion of the interpreter.
+    kept_by_interpreter: Cell<*mut c_void>,
 }
 
 /// Tcl compares this pointer. A function may have several addresses, a static has one value.
@@ -47,8 +49,10 @@ impl MainWindow {
             interpreter: Cell::new(Some(interpreter)),
             guest: guest.clone(),
             is_traced: Cell::default(),
+            kept_by_interpreter: Cell::new(null_mut()),
         });
         let data = window.clone().into_data();
+        window.kept_by_interpreter.set(data);
         // SAFETY: the trait promises an interpreter. The reference is given up when the call is made or cancelled.
         unsafe { ffi::Tcl_CallWhenDeleted(interpreter.as_ptr(), INTERPRETER_DELETED, data) };
         window.trace();
@@ -99,7 +103,7 @@ impl MainWindow {
 impl Drop for MainWindow {
     fn drop(&mut self) {
         let Some(interpreter) = self.interpreter.get() else { return };
-        let data = ptr::from_ref(self).cast_mut().cast();
+        let data = self.kept_by_interpreter.get();
         // SAFETY: the interpreter exists, and `new` passed this data.
         unsafe { ffi::Tcl_DontCallWhenDeleted(interpreter.as_ptr(), INTERPRETER_DELETED, data) };
         // SAFETY: the call is cancelled, so the reference is not used any more.

@@ -26,6 +26,9 @@ use crate::ffi;
 
 /// The functions of a source. They are called on the thread of its notifier.
 pub(crate) trait Behaviour {
+    /// Returns whether the descriptor is watched during the sleep.
+    fn watches(&self) -> bool;
+
     /// Returns how long Tcl may sleep. `None` sets no limit.
     ///
     /// No callback of a program may be called in here, because it could run the loop.
@@ -50,6 +53,8 @@ struct Shared {
     is_queued: Cell<bool>,
     /// The descriptor that is watched for reading.
     watched: Cell<Option<RawFd>>,
+    /// Whether the descriptor has a handler.
+    has_handler: Cell<bool>,
 }
 
 /// An event in Tcl's queue, in memory that Tcl frees.
@@ -82,14 +87,15 @@ impl Source {
     /// Adds a source to the notifier of this thread. `watched` is a descriptor of the reactor. Tcl waits by select, so
     /// the number is less than FD_SETSIZE.
     pub(crate) fn attach(behaviour: Rc<dyn Behaviour>, reactor: &Reactor, watched: Option<RawFd>) -> Source {
-        let shared = Rc::new(Shared { behaviour, is_queued: Cell::default(), watched: Cell::new(watched) });
+        let shared = Rc::new(Shared {
+            behaviour,
+            is_queued: Cell::default(),
+            watched: Cell::new(watched),
+            has_handler: Cell::default(),
+        });
         let data = Rc::as_ptr(&shared).cast_mut().cast();
         // SAFETY: the data lives until `drop` deletes the source.
         unsafe { ffi::Tcl_CreateEventSource(FUNCTIONS.0, FUNCTIONS.1, data) };
-        if let Some(fd) = watched {
-            // SAFETY: the data lives until `unwatch` deletes the handler.
-            unsafe { ffi::Tcl_CreateFileHandler(fd, ffi::READABLE, readable, data) };
-        }
         reactor.extension(|_| Watch::default()).0.replace(Rc::downgrade(&shared));
         Source(shared)
     }
@@ -105,11 +111,25 @@ impl Drop for Source {
 }
 
 impl Shared {
-    fn unwatch(&self) {
-        if let Some(fd) = self.watched.take() {
-            // SAFETY: `attach` created the handler on this thread. An event of it that is queued is dropped.
-            unsafe { ffi::Tcl_DeleteFileHandler(fd) };
+    /// Creates or deletes the handler of the descriptor.
+    fn watch(self: &Rc<Shared>, watches: bool) {
+        let Some(fd) = self.watched.get() else { return };
+        match (watches, self.has_handler.replace(watches)) {
+            (true, false) => {
+                let data = Rc::as_ptr(self).cast_mut().cast();
+                // SAFETY: the data lives until the handler is deleted, at the latest by `unwatch`.
+                unsafe { ffi::Tcl_CreateFileHandler(fd, ffi::READABLE, readable, data) };
+            }
+            // SAFETY: the handler was created on this thread. An event of it that is queued is dropped.
+            (false, true) => unsafe { ffi::Tcl_DeleteFileHandler(fd) },
+            _ => {}
         }
+    }
+
+    /// Deletes the handler for good.
+    fn unwatch(self: &Rc<Shared>) {
+        self.watch(false);
+        self.watched.take();
     }
 
     fn queue_event(self: &Rc<Shared>) {
@@ -150,6 +170,7 @@ fn serves_files(flags: c_int) -> bool {
 unsafe extern "C" fn setup(data: *mut c_void, flags: c_int) {
     // SAFETY: Tcl calls this for an attached source.
     let source = unsafe { source(data) };
+    source.watch(source.behaviour.watches());
     if let Some(time) = source.behaviour.sleep().filter(|_| serves_files(flags)).map(block_time) {
         // SAFETY: the time is copied.
         unsafe { ffi::Tcl_SetMaxBlockTime(&raw const time) };

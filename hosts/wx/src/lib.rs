@@ -39,13 +39,16 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ropewalk::hosting::{Guest, HostLoop};
-use ropewalk::{Error, Reactor, Result};
+use ropewalk::{Budget, Error, Reactor, Result};
 use ropewalk_glib::GlibHost;
 
 unsafe extern "C" {
     fn ropewalk_wx_run(app: *mut c_void);
     fn ropewalk_wx_exit(app: *mut c_void);
 }
+
+/// The time of a pass when the host is gone.
+const DETACHED_PASS: Duration = Duration::from_millis(1);
 
 /// Makes `reactor` a guest of the main loop of this thread, which is the one that will run the application.
 ///
@@ -118,6 +121,15 @@ impl std::fmt::Debug for WxHost {
     }
 }
 
+impl Drop for WxHost {
+    /// Lets a run that is left continue in the reactor's own loop.
+    fn drop(&mut self) {
+        self.main_loop.exit();
+        // The promise of `register_wx_app` is over, and a clone of the guest may live longer.
+        self.main_loop.app.take();
+    }
+}
+
 /// Passes of the main loop, for callbacks that wait inside.
 impl HostLoop for WxHost {
     fn run(&self, guest: &Guest) {
@@ -163,8 +175,13 @@ impl HostLoop for MainLoop {
     }
 
     fn iterate(&self, guest: &Guest, delay: Option<Duration>) {
-        if let Some(glib) = self.glib.upgrade() {
-            glib.iterate(guest, delay);
+        match self.glib.upgrade() {
+            Some(glib) => glib.iterate(guest, delay),
+            // Only the call that asked for this pass still needs it.
+            None => {
+                std::thread::sleep(delay.unwrap_or(DETACHED_PASS).min(DETACHED_PASS));
+                guest.turn(Budget::default());
+            }
         }
     }
 }

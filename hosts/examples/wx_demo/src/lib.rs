@@ -10,6 +10,7 @@ unsafe extern "C" {
     ) -> *mut c_void;
     fn demo_append(line: *const c_char);
     fn demo_ask(question: *const c_char) -> c_int;
+    fn demo_show(text: *const c_char);
     fn demo_call_after(call: unsafe extern "C" fn(*mut c_void), argument: *mut c_void);
     fn demo_main_loop();
     fn demo_close();
@@ -52,6 +53,12 @@ impl Window {
     pub fn ask(question: &str) -> bool {
         // SAFETY: the question is copied.
         unsafe { demo_ask(text(question).as_ptr()) != 0 }
+    }
+
+    /// Shows a modal dialog until it is closed.
+    pub fn show(title: &str) {
+        // SAFETY: the title is copied.
+        unsafe { demo_show(text(title).as_ptr()) };
     }
 
     /// Makes the call in the thread of the window. May be called in any thread, while the application lives.

@@ -56,6 +56,12 @@ extern "C" int demo_ask(const char *question)
     return dialog.ShowModal() == wxID_YES;
 }
 
+extern "C" void demo_show(const char *text)
+{
+    wxDialog dialog(window, wxID_ANY, wxString::FromUTF8(text));
+    dialog.ShowModal();
+}
+
 // May be called in any thread. The call is made in the thread of the window.
 extern "C" void demo_call_after(Call call, void *argument)
 {

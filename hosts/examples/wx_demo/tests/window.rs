@@ -44,6 +44,25 @@ fn a_signal_stops_the_program_while_a_dialog_is_open() {
 }
 
 #[test]
+fn a_signal_stops_the_program_under_several_dialogs() {
+    // Each of them has a loop inside the one before, and only the innermost loop can be ended.
+    let Some(desktop) = Desktop::start(420, 320) else { return };
+    let (mut program, mut guest) = open(&desktop, env!("CARGO_BIN_EXE_wx_demo"));
+    let address = guest.peer();
+    guest.send("one!");
+    wait_for("the first dialog", || desktop.window("one!"));
+    let mut others = ["two!", "three?"].map(|line| {
+        let mut other = Lines::connect(&address);
+        other.send(line);
+        wait_for("a dialog inside", || desktop.window(if line == "two!" { line } else { "Question" }));
+        other
+    });
+    program.signal("TERM");
+    program.expect_success();
+    others.iter_mut().for_each(|other| drop(other.receive()));
+}
+
+#[test]
 fn a_reactor_in_another_thread_talks_with_the_window() {
     let Some(desktop) = Desktop::start(420, 320) else { return };
     let (mut program, mut guest) = open(&desktop, env!("CARGO_BIN_EXE_wx_thread"));

@@ -1,7 +1,7 @@
 //! A chat between a window of wxWidgets and guests over TCP, in one thread.
 //!
-//! Run `cargo run -p wx_demo` in the folder `hosts`, then `nc 127.0.0.1 8001`. A line that ends with a question mark opens
-//! a modal dialog in the middle of `line_received`. The program exits when the window is closed.
+//! Run `cargo run -p wx_demo` in the folder `hosts`, then `nc 127.0.0.1 8001`. A line that ends with a question mark or
+//! an exclamation mark opens a modal dialog in the middle of `line_received`. The program exits when the window is closed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,6 +24,8 @@ impl LineProtocol for Guest {
         Window::append(&line);
         if line.ends_with('?') {
             lines.send_line(if Window::ask(&line) { "yes" } else { "no" });
+        } else if line.ends_with('!') {
+            Window::show(&line);
         }
     }
 
