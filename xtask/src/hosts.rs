@@ -1,5 +1,7 @@
 //! `cargo xtask hosts`: the adapters for the loops of toolkits, a workspace of its own because it links C libraries.
 
+mod figures;
+
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
@@ -16,6 +18,8 @@ const TOOLKITS: [&str; 7] =
 /// A display without a screen, and what uses it as a person does.
 const DESKTOP: [&str; 8] =
     ["xvfb", "openbox", "xdotool", "imagemagick", "dbus", "fonts-dejavu-core", "adwaita-icon-theme", "pkg-config"];
+/// Counts the system calls of the figures.
+const TRACER: &str = "strace";
 const FOLDER: &str = "hosts";
 const PICTURES: &str = "docs/src/pictures";
 
@@ -35,11 +39,22 @@ pub(crate) struct Options {
     /// Run the specifications and write docs/src/toolkit-matrix.md from their results; run nothing else
     #[arg(long, conflicts_with = "pictures")]
     matrix: bool,
+    /// Measure every host loop and write docs/src/toolkit-figures.md; run nothing else. A round takes a few minutes, and
+    /// needs a quiet machine
+    #[arg(long, conflicts_with_all = ["pictures", "matrix"])]
+    figures: bool,
+    /// How often each figure is measured
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "figures",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let root = &workspace.root;
-    install(options.yes)?;
+    install(options)?;
+    if options.figures {
+        return figures::generate(workspace, options.rounds);
+    }
     NEXTEST.ensure()?;
     if options.pictures {
         return take_pictures(root);
@@ -66,19 +81,20 @@ fn take_pictures(root: &Path) -> Result<()> {
     step::run(nextest.current_dir(root.join(FOLDER)).env("ROPEWALK_PICTURES", root.join(PICTURES)))
 }
 
-/// Installs the missing packages, after a question unless `yes`.
-fn install(yes: bool) -> Result<()> {
+/// Installs the missing packages, after a question unless `--yes` is given.
+fn install(options: &Options) -> Result<()> {
     if !debian::is_here() {
         step::say("this is not Debian: the toolkits, Xvfb, openbox, xdotool and ImageMagick must be installed already");
         return Ok(());
     }
-    let packages = [&TOOLKITS[..], &DESKTOP[..]].concat();
+    let mut packages = [&TOOLKITS[..], &DESKTOP[..]].concat();
+    packages.extend(options.figures.then_some(TRACER));
     let missing = debian::missing(&packages);
     if missing.is_empty() {
         return Ok(());
     }
     step::say(&format!("Debian's packages to install: {}", missing.join(" ")));
-    if !yes && !agrees()? {
+    if !options.yes && !agrees()? {
         bail!("nothing was installed; `--yes` installs without a question");
     }
     debian::install(&missing)

@@ -100,7 +100,7 @@ pub(crate) fn generate(root: &Path, suite: &Suite) -> Result<()> {
 }
 
 /// Returns the day, and the name and release of the system.
-fn circumstances() -> Result<String> {
+pub(crate) fn circumstances() -> Result<String> {
     let day = step::read(Command::new("date").args(["-u", "+%-d %B %Y"]))?;
     let system = step::read(Command::new("uname").args(["-s", "-r"]))?;
     Ok(format!("{RUN_ON}{} on {}.", day.trim(), system.trim()))
