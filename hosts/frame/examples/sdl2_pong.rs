@@ -8,9 +8,9 @@
 
 #![allow(clippy::print_stdout)] // the output of the program
 
-#[path = "common/font.rs"]
+#[path = "drawing/font.rs"]
 mod font;
-#[path = "common/sdl.rs"]
+#[path = "drawing/sdl.rs"]
 mod sdl;
 
 use std::cell::{Cell, RefCell};

@@ -7,7 +7,7 @@
 
 #![allow(clippy::print_stdout)] // the output of the program
 
-#[path = "common/font.rs"]
+#[path = "drawing/font.rs"]
 mod font;
 
 use std::cell::{Cell, RefCell};

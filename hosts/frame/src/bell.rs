@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bell_that_rang_before_the_wait_ends_it() {
+    fn a_bell_that_rang_before_the_wait_shortens_it() {
         let bell = Bell::default();
         bell.ring();
         assert!(bell.wait(None));
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_in_a_thread_ends_the_wait() {
+    fn a_ring_in_a_thread_shortens_the_wait() {
         let bell = Arc::new(Bell::default());
         let rings = bell.clone();
         let thread = thread::spawn(move || rings.ring());

@@ -115,7 +115,7 @@ fn a_call_from_a_thread_between_two_frames_makes_a_turn() {
 }
 
 #[test]
-fn a_call_from_a_thread_ends_the_sleep() {
+fn a_call_from_a_thread_interrupts_the_sleep() {
     // R1 (b) and (c).
     let reactor = Reactor::new().unwrap();
     let host = Sleeping::new(&reactor);

@@ -281,8 +281,8 @@ fn an_idle_window_has_no_turns() {
 }
 
 #[test]
-fn a_call_from_a_thread_ends_the_sleep_of_a_window() {
-    run_on_display("inside::a_call_from_a_thread_ends_the_sleep_of_a_window");
+fn a_call_from_a_thread_interrupts_the_sleep_of_a_window() {
+    run_on_display("inside::a_call_from_a_thread_interrupts_the_sleep_of_a_window");
 }
 
 /// The tests that run in processes of their own.
@@ -336,7 +336,7 @@ mod inside {
 
     #[test]
     #[ignore = "run by a test of this name"]
-    fn a_call_from_a_thread_ends_the_sleep_of_a_window() {
+    fn a_call_from_a_thread_interrupts_the_sleep_of_a_window() {
         // R1 (c). SDL sleeps in the display's connection, and is woken by a message to its window.
         open_window();
         let reactor = Reactor::new().unwrap();

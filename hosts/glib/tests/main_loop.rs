@@ -286,7 +286,7 @@ fn a_host_that_is_dropped_in_a_callback_leaves_the_loop() {
 
 #[test]
 fn a_dropped_reactor_leaves_the_loop() {
-    // Its descriptor is closed, which a loop that still watches it would be told in each pass.
+    // Its descriptor is closed, which poll(2) would report in each pass of a loop that still watches it.
     let context = MainContext::new();
     let run = || {
         let reactor = Reactor::with("epoll").unwrap();

@@ -46,7 +46,7 @@
 //!
 //! The reactor stops when the main window of the interpreter has been destroyed, whatever destroyed it. The run ends
 //! after the `during shutdown` triggers, in which connections are closed. If [`Reactor::stop`](ropewalk::Reactor::stop)
-//! ends the run, the windows stay, and the program decides about them.
+//! stopped the run, the windows stay, and the program decides about them.
 //!
 //! # A program that runs the loop itself
 //!
@@ -66,7 +66,7 @@
 //!   `tk_messageBox`.
 //! - A protocol may outlive the widgets that it writes to, because data comes until the shutdown is complete. Ask
 //!   `winfo exists` first, or stop to write in a `before shutdown` trigger.
-//! - The command `exit` of Tcl ends the process without a shutdown. Destroy the main window instead.
+//! - The command `exit` of Tcl exits from the process without a shutdown. Destroy the main window instead.
 //!
 //! # Drawing
 //!

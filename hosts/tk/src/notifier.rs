@@ -53,7 +53,7 @@ unsafe impl Send for Alarm {}
 unsafe impl Sync for Alarm {}
 
 impl Alarm {
-    /// Ends the sleep of the notifier, or the next one if the notifier is awake. Does nothing when its thread has
+    /// Interrupts the sleep of the notifier, or the next one if the notifier is awake. Does nothing when its thread has
     /// ended.
     pub(crate) fn ring(&self) {
         // SAFETY: any number is allowed.

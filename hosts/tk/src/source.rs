@@ -65,7 +65,7 @@ struct QueuedEvent {
     source: *const Shared,
 }
 
-/// A value of the reactor that ends the watch of the descriptor before the reactor closes it.
+/// A value of the reactor that removes the watch of the descriptor before the reactor closes it.
 ///
 /// Tcl's notifier would spin on a descriptor that has been closed. If another file had its number by then, the handler
 /// that is deleted later would be the one of that file.

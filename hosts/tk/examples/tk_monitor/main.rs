@@ -107,7 +107,7 @@ impl Conversation {
         // The loop runs in here until the dialog is closed. Other connections are served, and this one waits.
         match self.monitor.window(&["ask", &peer, question]) {
             Some(answer) if !answer.is_empty() => answer,
-            _ => "nobody is there".to_owned(),
+            _ => "there is no visitor".to_owned(),
         }
     }
 }

@@ -36,17 +36,17 @@ fn play(scenario: &str, signal: Signal) {
 }
 
 #[test]
-fn an_interrupt_ends_the_run() {
+fn an_interrupt_stops_the_run() {
     play("window", Signal::INT);
 }
 
 #[test]
-fn a_termination_ends_the_run() {
+fn a_termination_stops_the_run() {
     play("window", Signal::TERM);
 }
 
 #[test]
-fn an_interrupt_ends_the_run_while_a_dialog_is_open() {
+fn an_interrupt_stops_the_run_while_a_dialog_is_open() {
     // After the end of the reactor nothing would close the dialog.
     play("dialog", Signal::INT);
 }

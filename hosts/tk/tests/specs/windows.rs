@@ -118,7 +118,7 @@ fn a_stop_leaves_the_windows() {
 }
 
 #[test]
-fn another_window_comes_and_goes_while_connections_run() {
+fn a_second_window_closes_while_connections_run() {
     let display = Display::open();
     let (reactor, tcl) = (strict_reactor(), display.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();

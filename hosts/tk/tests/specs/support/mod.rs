@@ -1,4 +1,4 @@
-//! What the specifications with windows share: a display, an interpreter, connections, and a limit on the time.
+//! The parts that specifications with windows share: a display, an interpreter, connections, and a limit on the time.
 
 pub(crate) mod display;
 pub(crate) mod fuse;
