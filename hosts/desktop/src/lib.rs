@@ -4,6 +4,9 @@
 //! variable `ROPEWALK_PICTURES`, each [`Desktop::picture`] is written to that folder.
 //!
 //! Every wait here has a limit, after which it panics: a window that never comes is a failure.
+//!
+//! A test whose process must be its own, for example because a toolkit has one loop in a process, is an ignored test
+//! that another one starts: [`run_own_test`].
 
 #![allow(clippy::print_stdout, reason = "the test runner shows beside a test why it was skipped")]
 
@@ -12,7 +15,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::sleep;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 /// The longest time that a test waits for anything.
@@ -45,6 +49,34 @@ pub struct Desktop {
 /// A program that is ended when this is dropped.
 struct Process(Child);
 
+impl Process {
+    /// Starts a program. Returns also the lines of its output.
+    fn start(command: &mut Command) -> (Process, Receiver<String>) {
+        let name = command.get_program().to_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut process = Process(child.unwrap_or_else(|error| panic!("cannot start {name:?}: {error}")));
+        let output = BufReader::new(process.0.stdout.take().expect("a pipe"));
+        let (sender, lines) = channel();
+        // A thread reads, so that a wait for a line has a limit. It reads all, so that the program can always write.
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        (process, lines)
+    }
+
+    /// Starts a program, and waits until it has written a line.
+    #[track_caller]
+    fn start_ready(command: &mut Command) -> (Process, String) {
+        let name = command.get_program().to_owned();
+        let (process, lines) = Process::start(command.stderr(Stdio::null()));
+        let line = lines.recv_timeout(LIMIT);
+        let line = line.unwrap_or_else(|error| panic!("{name:?} is not ready: {error}"));
+        (process, line.trim().to_owned())
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have exited already.
@@ -66,45 +98,41 @@ impl Desktop {
         server
             .args(["-displayfd", "1", "-noreset", "-nolisten", "tcp", "-screen", "0"])
             .arg(format!("{width}x{height}x24"));
-        let mut server = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("Xvfb starts");
-        let mut number = String::new();
-        BufReader::new(server.stdout.take().expect("a pipe")).read_line(&mut number).expect("Xvfb names its display");
-        let display = format!(":{}", number.trim());
-        let mut manager = on_display(Command::new("openbox"), &display);
-        let manager = manager.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("openbox starts");
-        let desktop = Desktop { server: Process(server), _manager: Process(manager), display };
-        wait_for("the window manager", || {
-            let id = desktop.xdotool(&["get_desktop"])?;
-            (!id.is_empty()).then_some(())
-        });
-        Some(desktop)
+        let (server, number) = Process::start_ready(&mut server);
+        let display = format!(":{number}");
+        // A window that is opened while the manager starts may never be shown.
+        let mut manager = on_display("openbox", &display);
+        let (manager, _) = Process::start_ready(manager.args(["--startup", "echo ready"]));
+        Some(Desktop { server, _manager: manager, display })
+    }
+
+    /// Returns a command whose windows are on this desktop, without a message bus.
+    pub fn command(&self, program: &str) -> Command {
+        on_display(program, &self.display)
     }
 
     /// Starts a program on this desktop, without a message bus.
     pub fn open(&self, program: &str, arguments: &[&str]) -> Program {
-        self.start_program(on_display(Command::new(program), &self.display), arguments)
+        Program::start(self.command(program).args(arguments))
     }
 
     /// Starts a program on this desktop, which finds other instances of it on `bus`.
     pub fn open_on(&self, bus: &Bus, program: &str, arguments: &[&str]) -> Program {
-        let mut command = on_display(Command::new(program), &self.display);
-        command.env("DBUS_SESSION_BUS_ADDRESS", &bus.address);
-        self.start_program(command, arguments)
-    }
-
-    fn start_program(&self, mut command: Command, arguments: &[&str]) -> Program {
-        Program(Process(command.args(arguments).stdin(Stdio::null()).spawn().expect("the program starts")))
+        Program::start(self.command(program).env("DBUS_SESSION_BUS_ADDRESS", &bus.address).args(arguments))
     }
 
     /// Waits for the window whose title contains `title`, and makes it the active one. Returns its number.
     #[track_caller]
     pub fn activate(&self, title: &str) -> String {
         let window = wait_for(title, || self.window(title));
-        wait_for("focus", || {
-            self.xdotool(&["windowactivate", &window]);
-            (self.xdotool(&["getactivewindow"]) == Some(window.clone())).then_some(())
-        });
+        wait_for("focus", || self.focus(&window).then_some(()));
         window
+    }
+
+    /// Asks the window manager for the focus. Returns whether the window has it.
+    fn focus(&self, window: &str) -> bool {
+        self.xdotool(&["windowactivate", window]);
+        self.xdotool(&["getactivewindow"]).is_some_and(|active| active == window)
     }
 
     /// Returns the number of the visible window whose title contains `title`.
@@ -122,11 +150,21 @@ impl Desktop {
     #[track_caller]
     pub fn close(&self, title: &str) {
         let window = self.activate(title);
-        // The window manager ignores a key that comes while it still moves the focus.
+        // The window manager ignores a key that comes while it still moves the focus. A key that comes after the end of
+        // the window would close another one, so a slow program has a second before the next key.
         wait_for("the end of the window", || {
-            self.xdotool(&["key", "alt+F4"]);
-            sleep(5 * STEP);
-            self.xdotool(&["getwindowname", &window]).is_none().then_some(())
+            if self.focus(&window) {
+                self.press("alt+F4");
+            }
+            let is_gone = || self.xdotool(&["getwindowname", &window]).is_none();
+            (0..33)
+                .any(|_| {
+                    is_gone() || {
+                        sleep(STEP);
+                        false
+                    }
+                })
+                .then_some(())
         });
     }
 
@@ -137,17 +175,37 @@ impl Desktop {
         self.xdotool(&["windowsize", &window, &width.to_string(), &height.to_string()]);
     }
 
+    /// Moves the window to a place of the screen.
+    #[track_caller]
+    pub fn move_to(&self, title: &str, x: u32, y: u32) {
+        let window = self.activate(title);
+        self.xdotool(&["windowmove", &window, &x.to_string(), &y.to_string()]);
+    }
+
+    /// Types a text.
+    #[track_caller]
+    pub fn type_text(&self, title: &str, text: &str) {
+        self.activate(title);
+        self.xdotool(&["type", "--delay", "5", text]);
+    }
+
     /// Types a text, and then the key `Return`.
     #[track_caller]
     pub fn type_line(&self, title: &str, text: &str) {
-        self.activate(title);
-        self.xdotool(&["type", "--delay", "5", text]);
+        self.type_text(title, text);
         self.press("Return");
     }
 
     /// Presses a key, which the active window gets.
     pub fn press(&self, key: &str) {
         self.xdotool(&["key", key]);
+    }
+
+    /// Holds a key for a while, which the active window gets.
+    pub fn hold(&self, key: &str, duration: Duration) {
+        self.xdotool(&["keydown", key]);
+        sleep(duration);
+        self.xdotool(&["keyup", key]);
     }
 
     /// Clicks at a place of a window.
@@ -169,7 +227,7 @@ impl Desktop {
         sleep(Duration::from_millis(300));
         let folder = std::env::var_os("ROPEWALK_PICTURES").map(PathBuf::from);
         let path = folder.unwrap_or_else(std::env::temp_dir).join(format!("{name}.png"));
-        let mut import = on_display(Command::new("import"), &self.display);
+        let mut import = self.command("import");
         import.args(["-window", "root", "-trim", "+repage", "-strip", "-colors", "64"]).arg(&path);
         assert!(import.status().expect("import starts").success(), "no picture of {name}");
         let colours = Command::new("identify").args(["-format", "%k"]).arg(&path).output().expect("identify starts");
@@ -182,9 +240,13 @@ impl Desktop {
     }
 
     fn xdotool(&self, arguments: &[&str]) -> Option<String> {
-        let mut command = on_display(Command::new("xdotool"), &self.display);
-        let output = command.args(arguments).stderr(Stdio::null()).output().expect("xdotool starts");
+        let output = self.command("xdotool").args(arguments).stderr(Stdio::null()).output().expect("xdotool starts");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Returns the value of the variable `DISPLAY`, for a test whose own process opens windows.
+    pub fn display(&self) -> &str {
+        &self.display
     }
 
     /// Returns the process id of the X server.
@@ -208,27 +270,50 @@ impl Bus {
         }
         let mut daemon = Command::new("dbus-daemon");
         daemon.args(["--session", "--nofork", "--print-address=1"]);
-        let mut daemon = daemon.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("dbus-daemon starts");
-        let mut address = String::new();
-        BufReader::new(daemon.stdout.take().expect("a pipe")).read_line(&mut address).expect("its address");
-        Some(Bus { address: address.trim().to_owned(), _daemon: Process(daemon) })
+        let (daemon, address) = Process::start_ready(&mut daemon);
+        Some(Bus { address, _daemon: daemon })
     }
 }
 
-/// A program on a desktop. It is killed when this is dropped.
-pub struct Program(Process);
+/// A program, usually on a desktop. It is killed when this is dropped.
+pub struct Program {
+    process: Process,
+    lines: Receiver<String>,
+}
 
 impl Program {
+    /// Starts a program without input. Its errors are those of the test.
+    pub fn start(command: &mut Command) -> Program {
+        let (process, lines) = Process::start(command);
+        Program { process, lines }
+    }
+
+    /// Waits until the program writes a line with `text`. Returns what follows the text in that line.
+    #[track_caller]
+    pub fn expect(&self, text: &str) -> String {
+        let end = Instant::now() + LIMIT;
+        let mut others = Vec::new();
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => match line.split_once(text) {
+                    Some((_, rest)) => return rest.to_owned(),
+                    None => others.push(line),
+                },
+                Err(error) => panic!("the program did not write {text:?}, but {others:?}: {error}"),
+            }
+        }
+    }
+
     /// Sends the process a signal: `INT`, `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.0.0.id().to_string()]).status();
+        let status = Command::new("kill").args(["-s", name, &self.process.0.id().to_string()]).status();
         assert!(status.expect("kill starts").success());
     }
 
     /// Waits until the process has exited.
     #[track_caller]
     pub fn exit_status(&mut self) -> ExitStatus {
-        wait_for("the end of the program", || self.0.0.try_wait().expect("a child of this process"))
+        wait_for("the end of the program", || self.process.0.try_wait().expect("a child of this process"))
     }
 
     /// Waits until the process has exited, and fails unless its status is 0.
@@ -240,7 +325,7 @@ impl Program {
 
     /// Returns the number of context switches of all threads.
     pub fn context_switches(&self) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.0.0.id())).expect("the process runs");
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.0.id())).expect("the process runs");
         tasks.flatten().map(|task| switches(&task.path())).sum()
     }
 }
@@ -301,15 +386,40 @@ pub fn free_address() -> String {
     listener.local_addr().expect("a bound socket").to_string()
 }
 
+/// Returns the path of an example of the package whose test calls this. Cargo builds it with the tests.
+pub fn example(name: &str) -> String {
+    let test = std::env::current_exe().expect("the path of this program");
+    let folder = test.parent().and_then(Path::parent).expect("the folder of cargo's profile");
+    folder.join("examples").join(name).to_str().expect("a path of UTF-8").to_owned()
+}
+
+/// Returns the path of this program, and its arguments that run one ignored test.
+pub fn own_test(name: &str) -> (String, [&str; 4]) {
+    let program = std::env::current_exe().expect("the path of this program");
+    (program.to_str().expect("a path of UTF-8").to_owned(), ["--exact", name, "--ignored", "--nocapture"])
+}
+
+/// Runs an ignored test of this program on a desktop, in a process of its own.
+#[track_caller]
+pub fn run_own_test(name: &str) {
+    let Some(desktop) = Desktop::start(800, 600) else { return };
+    let (program, arguments) = own_test(name);
+    let mut test = desktop.open(&program, &arguments);
+    // A name that does not exist would pass, because no test fails then.
+    test.expect("1 passed");
+    test.expect_success();
+}
+
 fn is_here(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Sets the variables of a program with windows. It talks neither to a bus nor to a service for the disabled.
-fn on_display(mut command: Command, display: &str) -> Command {
-    command.env("DISPLAY", display).env_remove("WAYLAND_DISPLAY").env_remove("DBUS_SESSION_BUS_ADDRESS");
-    command.env("NO_AT_BRIDGE", "1").env("GTK_A11Y", "none").env("GSETTINGS_BACKEND", "memory");
-    command.env("GDK_BACKEND", "x11").env("GSK_RENDERER", "cairo");
+/// Returns a command for a program with windows. It talks neither to a bus nor to a service for the disabled.
+fn on_display(program: &str, display: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("DISPLAY", display).env_remove("WAYLAND_DISPLAY").env_remove("WAYLAND_SOCKET");
+    command.env_remove("DBUS_SESSION_BUS_ADDRESS").env("NO_AT_BRIDGE", "1").env("GTK_A11Y", "none");
+    command.env("GSETTINGS_BACKEND", "memory").env("GDK_BACKEND", "x11").env("GSK_RENDERER", "cairo");
     command
 }

@@ -1,18 +1,16 @@
 //! The reactor in SDL's event queue: without a display, and with a window.
 
-mod common;
-
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
-use std::process::Stdio;
+use std::process::Command;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use common::{own_test, read_until, run_on_display};
 use ropewalk::hosting::HostLoop;
 use ropewalk::proto::Deferred;
 use ropewalk::{Budget, Error, PanicPolicy, Phase, Reactor, RunOptions};
+use ropewalk_desktop::{Program, own_test, run_own_test};
 use ropewalk_frame::sdl2::{Event, SdlHost};
 
 const MS: Duration = Duration::from_millis(1);
@@ -267,22 +265,21 @@ fn a_callback_runs_the_queues_loop() {
 fn an_interrupt_stops_the_reactor() {
     // SDL's own handler is replaced while the reactor runs.
     let (program, arguments) = own_test("inside::an_interrupt_stops_the_reactor");
-    let mut child = std::process::Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-    read_until(child.stdout.as_mut().unwrap(), "it runs");
-    let id = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-    read_until(child.stdout.as_mut().unwrap(), "it has ended");
-    assert!(child.wait().unwrap().success());
+    let mut test = Program::start(Command::new(program).args(arguments));
+    test.expect("it runs");
+    test.signal("INT");
+    test.expect("it has ended");
+    test.expect_success();
 }
 
 #[test]
 fn an_idle_window_has_no_turns() {
-    run_on_display("inside::an_idle_window_has_no_turns");
+    run_own_test("inside::an_idle_window_has_no_turns");
 }
 
 #[test]
 fn a_call_from_a_thread_interrupts_the_sleep_of_a_window() {
-    run_on_display("inside::a_call_from_a_thread_interrupts_the_sleep_of_a_window");
+    run_own_test("inside::a_call_from_a_thread_interrupts_the_sleep_of_a_window");
 }
 
 /// The tests that run in processes of their own.

@@ -1,42 +1,40 @@
 //! The reactor in winit's event loop, with a real window. A process has one event loop, and so each test its own process.
 
-mod common;
-
-use common::run_on_display;
+use ropewalk_desktop::run_own_test;
 
 #[test]
 fn a_reactor_runs_the_event_loop_several_times() {
-    run_on_display("inside::a_reactor_runs_the_event_loop_several_times");
+    run_own_test("inside::a_reactor_runs_the_event_loop_several_times");
 }
 
 #[test]
 fn a_program_runs_the_event_loop_itself() {
-    run_on_display("inside::a_program_runs_the_event_loop_itself");
+    run_own_test("inside::a_program_runs_the_event_loop_itself");
 }
 
 #[test]
 fn an_application_that_exits_first_gets_a_complete_shutdown() {
-    run_on_display("inside::an_application_that_exits_first_gets_a_complete_shutdown");
+    run_own_test("inside::an_application_that_exits_first_gets_a_complete_shutdown");
 }
 
 #[test]
 fn a_panic_is_the_outcome_of_the_run() {
-    run_on_display("inside::a_panic_is_the_outcome_of_the_run");
+    run_own_test("inside::a_panic_is_the_outcome_of_the_run");
 }
 
 #[test]
 fn a_callback_of_the_event_loop_iterates_the_reactor() {
-    run_on_display("inside::a_callback_of_the_event_loop_iterates_the_reactor");
+    run_own_test("inside::a_callback_of_the_event_loop_iterates_the_reactor");
 }
 
 #[test]
 fn an_idle_window_has_no_turns() {
-    run_on_display("inside::an_idle_window_has_no_turns");
+    run_own_test("inside::an_idle_window_has_no_turns");
 }
 
 #[test]
 fn a_busy_reactor_leaves_time_to_draw() {
-    run_on_display("inside::a_busy_reactor_leaves_time_to_draw");
+    run_own_test("inside::a_busy_reactor_leaves_time_to_draw");
 }
 
 /// The tests that run in processes of their own.

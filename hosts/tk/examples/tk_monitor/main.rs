@@ -3,18 +3,9 @@
 //! Run `cargo run --example tk_monitor` in `hosts/`, then `nc 127.0.0.1 8007` in another terminal. The service echoes
 //! lines. The line `ask MAY I?` opens a dialog, and the answer is sent back. Other connections continue meanwhile.
 //!
-//! `tk_monitor 127.0.0.1:9000` listens elsewhere. `--demo` adds a few clients, and `--picture FILE` also saves a
-//! picture of the screen and closes the window:
+//! `tk_monitor 127.0.0.1:9000` listens elsewhere. `--demo` adds a few clients, one of which asks after three seconds.
 //!
-//! ```text
-//! cargo build --example tk_monitor
-//! export PICTURE=../docs/src/pictures/tk_monitor.png
-//! xvfb-run -a -s '-screen 0 640x480x24' sh -c \
-//!     'openbox & ../target/debug/examples/tk_monitor 127.0.0.1:0 --picture $PICTURE; kill $!'
-//! ```
-//!
-//! Tk is loaded by `package require Tk`, so nothing but Tcl is linked. The picture needs `import` of ImageMagick, and a
-//! window manager for the frames.
+//! Tk is loaded by `package require Tk`, so nothing but Tcl is linked.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
@@ -27,7 +18,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::prelude::*;
-use ropewalk::processes::{Capture, Command};
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 use ropewalk::task::LoopingCall;
 
@@ -179,33 +169,12 @@ fn start_demo(reactor: &Reactor, address: &str) -> ropewalk::Result<()> {
     Ok(())
 }
 
-/// Saves a picture of the screen while the dialog of the demo is open, and closes the window.
-fn take_picture(reactor: &Reactor, window: &Interpreter, file: String) {
-    let window = window.clone();
-    reactor.call_later(Duration::from_millis(4500), move |reactor| {
-        // Beside the table, which it would hide otherwise. A failure means that there is no dialog.
-        let _ = window.try_eval("wm geometry .__tk__messagebox +140+275");
-        reactor.call_later(Duration::from_millis(500), move |reactor| {
-            let import = Command::new("import").args(["-window", "root", "-trim", "+repage", "-strip", &file]);
-            let saved = reactor.process_output(&import, Capture::new());
-            drop(saved.add_both(move |outcome| {
-                if !outcome.is_ok_and(|output| output.status.is_success()) {
-                    eprintln!("cannot save a picture: is ImageMagick installed?");
-                }
-                window.eval("destroy .");
-            }));
-        });
-    });
-}
-
 fn main() -> ropewalk::Result<()> {
     let mut address = "127.0.0.1:8007".to_owned();
-    let (mut is_demo, mut picture) = (false, None);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
+    let mut is_demo = false;
+    for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--demo" => is_demo = true,
-            "--picture" => (is_demo, picture) = (true, arguments.next()),
             _ => address = argument,
         }
     }
@@ -252,9 +221,6 @@ fn main() -> ropewalk::Result<()> {
 
     if is_demo {
         start_demo(&reactor, &address)?;
-    }
-    if let Some(file) = picture {
-        take_picture(&reactor, &window, file);
     }
     reactor.run() // runs Tk's event loop
 }

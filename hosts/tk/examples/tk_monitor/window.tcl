@@ -73,8 +73,8 @@ proc ask {peer question} {
     if {[winfo exists .__tk__messagebox]} {
         return
     }
-    set title [list -title tk_monitor -message "$peer asks:" -detail $question]
-    return [tk_messageBox -parent . -icon question -type yesno {*}$title]
+    set text [list -message "$peer asks:" -detail $question]
+    return [tk_messageBox -parent . -icon question -type yesno -title Question {*}$text]
 }
 
 proc close_dialogs {} {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ropewalk::RunOptions;
 
 use crate::support::peers::{connect, listen};
-use crate::support::{Display, Interpreter, strict_reactor};
+use crate::support::{Interpreter, Screen, strict_reactor};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -24,8 +24,8 @@ fn press_ok(tcl: &Interpreter) {
 #[test]
 fn a_dialog_in_a_delayed_call_leaves_other_calls_running() {
     // Nothing wakes Tcl but the call itself.
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let (opens, closes) = (tcl.clone(), tcl.clone());
     reactor.call_later(MS, move |reactor| {
@@ -38,8 +38,8 @@ fn a_dialog_in_a_delayed_call_leaves_other_calls_running() {
 
 #[test]
 fn a_dialog_in_data_received_lets_others_echo() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let address = listen(&reactor);
     let (rounds, opens) = (Rc::new(Cell::new(0)), tcl.clone());
@@ -65,8 +65,8 @@ fn a_dialog_in_data_received_lets_others_echo() {
 #[test]
 fn a_dialog_of_tk_itself_is_an_ordinary_pass() {
     // The dialog is opened by a button, outside of any turn.
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let address = listen(&reactor);
     tcl.eval(&format!("button .open -command {{{OPEN_DIALOG}; set answered yes}}; after 1 {{.open invoke}}"));
@@ -89,8 +89,8 @@ fn a_dialog_of_tk_itself_is_an_ordinary_pass() {
 
 #[test]
 fn loops_inside_of_loops_end_in_order() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let turns = Rc::new(Cell::new(0));
     let count = turns.clone();

@@ -1,54 +1,44 @@
 //! Signals, which are sent to a process of their own.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ropewalk::prelude::*;
-use rustix::process::{Pid, Signal, kill_process};
+use ropewalk_desktop::{Desktop, Program, own_test};
 
-use crate::support::display::open_window;
-use crate::support::{Display, strict_reactor};
+use crate::support::screen::open_window;
+use crate::support::strict_reactor;
 
 /// The name of the scenario for the process that plays it.
 const SCENARIO: &str = "ROPEWALK_TK_SCENARIO";
 
 /// Plays `scenario` in a process, sends the signal when it is ready, and expects that the run ends as it should.
-fn play(scenario: &str, signal: Signal) {
-    let display = Display::open();
-    let program = std::env::current_exe().unwrap();
+fn play(scenario: &str, signal: &str) {
+    let Some(desktop) = Desktop::start(800, 600) else { return };
+    let (program, arguments) = own_test("signals::scenario");
     // SIGINT may be ignored here, for example under nohup(1), and the reactor would leave it so.
-    let mut command = Command::new("env");
-    command.arg("--default-signal=INT,TERM").arg(program);
-    command.args(["--exact", "signals::scenario", "--ignored", "--nocapture"]);
-    command.env(SCENARIO, scenario).env("DISPLAY", display.name());
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while line.trim() != "ready" {
-        line.clear();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the process has ended");
-    }
-    kill_process(Pid::from_child(&child), signal).unwrap();
-    let mut rest = String::new();
-    output.read_to_string(&mut rest).unwrap();
-    assert!(child.wait().unwrap().success() && rest.contains("ended Ok(())"), "{rest}");
+    let mut command = desktop.command("env");
+    command.arg("--default-signal=INT,TERM").arg(program).args(arguments).env(SCENARIO, scenario);
+    let mut process = Program::start(&mut command);
+    process.expect("ready");
+    process.signal(signal);
+    process.expect("ended Ok(())");
+    process.expect_success();
 }
 
 #[test]
 fn an_interrupt_stops_the_run() {
-    play("window", Signal::INT);
+    play("window", "INT");
 }
 
 #[test]
 fn a_termination_stops_the_run() {
-    play("window", Signal::TERM);
+    play("window", "TERM");
 }
 
 #[test]
 fn an_interrupt_stops_the_run_while_a_dialog_is_open() {
     // After the end of the reactor nothing would close the dialog.
-    play("dialog", Signal::INT);
+    play("dialog", "INT");
 }
 
 #[test]

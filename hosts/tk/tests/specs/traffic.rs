@@ -8,7 +8,7 @@ use std::time::Duration;
 use ropewalk::prelude::*;
 use ropewalk::task::LoopingCall;
 
-use crate::support::{Display, strict_reactor};
+use crate::support::{Screen, strict_reactor};
 
 /// Returns how often the threads of this process have gone to sleep.
 fn context_switches() -> u64 {
@@ -23,8 +23,8 @@ fn context_switches() -> u64 {
 
 #[test]
 fn an_idle_window_makes_no_turns() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let turns = Rc::new(Cell::new(0));
     let count = turns.clone();
@@ -82,8 +82,8 @@ fn flood(reactor: &Reactor, connections: usize) -> Rc<Cell<usize>> {
 
 #[test]
 fn a_window_is_drawn_while_connections_are_always_ready() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let received = flood(&reactor, 8);
     // Tk draws a widget in an idle callback, as here.
@@ -99,8 +99,8 @@ fn a_window_is_drawn_while_connections_are_always_ready() {
 #[test]
 fn idle_callbacks_that_repeat_leave_connections_running() {
     // `update idletasks` would never return.
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let received = flood(&reactor, 2);
     tcl.eval("proc again {} {after idle again}; again");

@@ -9,7 +9,7 @@ use ropewalk::prelude::*;
 use ropewalk::task::LoopingCall;
 
 use crate::support::peers::{connect, listen};
-use crate::support::{Display, Interpreter, strict_reactor};
+use crate::support::{Interpreter, Screen, strict_reactor};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -25,8 +25,8 @@ fn with_pending_work(reactor: &Reactor) -> Rc<Cell<bool>> {
 }
 
 /// Moves the mouse or presses keys until the window reacts, because the window may not be ready the first time.
-fn repeat(reactor: &Reactor, display: &Display, input: &[&str]) -> Deferred<()> {
-    let mut command = display.command("xdotool");
+fn repeat(reactor: &Reactor, screen: &Screen, input: &[&str]) -> Deferred<()> {
+    let mut command = screen.command("xdotool");
     command.args(input);
     LoopingCall::new(reactor, move |_| assert!(command.status().unwrap().success())).start(Duration::from_millis(300))
 }
@@ -37,36 +37,33 @@ fn window_exists(tcl: &Interpreter, window: &str) -> bool {
 
 #[test]
 fn a_click_that_closes_the_main_window_stops_the_reactor() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let is_saved = with_pending_work(&reactor);
     tcl.eval("pack [button .quit -text Quit -command {destroy .}] -fill both -expand yes; update");
-    let _click = repeat(&reactor, &display, &["mousemove", "100", "70", "click", "1"]);
+    let _click = repeat(&reactor, &screen, &["mousemove", "100", "70", "click", "1"]);
     reactor.run().unwrap();
     assert!(is_saved.get() && !window_exists(&tcl, "."));
 }
 
 #[test]
 fn the_window_manager_closes_the_main_window() {
-    let display = Display::open();
-    let mut manager = display.command("openbox").spawn().expect("openbox is installed");
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let is_saved = with_pending_work(&reactor);
     // A click gives the window the focus, which gets the keys.
-    let _press = repeat(&reactor, &display, &["mousemove", "100", "70", "click", "1", "key", "alt+F4"]);
+    let _press = repeat(&reactor, &screen, &["mousemove", "100", "70", "click", "1", "key", "alt+F4"]);
     reactor.run().unwrap();
     assert!(is_saved.get() && !window_exists(&tcl, "."));
-    manager.kill().unwrap();
-    manager.wait().unwrap();
 }
 
 #[test]
 fn a_callback_destroys_the_main_window_twice() {
     // The second time, Tk answers that there is no application any more.
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let is_saved = with_pending_work(&reactor);
     tcl.eval("after 3600000 {.late configure -text late}");
@@ -84,8 +81,8 @@ fn a_callback_destroys_the_main_window_twice() {
 #[test]
 fn a_protocol_outlives_its_widgets() {
     // Data comes until the shutdown is complete.
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let is_saved = with_pending_work(&reactor);
     tcl.eval("pack [label .count]");
@@ -107,8 +104,8 @@ fn a_protocol_outlives_its_widgets() {
 
 #[test]
 fn a_stop_leaves_the_windows() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     tcl.eval("toplevel .second; update");
     let is_saved = with_pending_work(&reactor);
@@ -119,8 +116,8 @@ fn a_stop_leaves_the_windows() {
 
 #[test]
 fn a_second_window_closes_while_connections_run() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let address = listen(&reactor);
     let (rounds, opens) = (Cell::new(0), tcl.clone());
@@ -140,8 +137,8 @@ fn a_second_window_closes_while_connections_run() {
 
 #[test]
 fn a_reactor_with_windows_runs_again() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let _tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     for _ in 0..2 {
         reactor.call_later(Duration::from_millis(1), |reactor| reactor.stop().unwrap());
@@ -155,8 +152,8 @@ fn a_reactor_with_windows_runs_again() {
 #[test]
 fn a_program_waits_for_the_main_window_itself() {
     // `tkwait window .` ends as Tk_MainLoop does. The reactor makes the turns of its shutdown by itself.
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let is_saved = with_pending_work(&reactor);
     reactor.start_running(RunOptions::default()).unwrap();
@@ -169,8 +166,8 @@ fn a_program_waits_for_the_main_window_itself() {
 
 #[test]
 fn the_end_of_the_reactor_closes_the_programs_loop() {
-    let display = Display::open();
-    let (reactor, tcl) = (strict_reactor(), display.interpreter());
+    let Some(screen) = Screen::open() else { return };
+    let (reactor, tcl) = (strict_reactor(), screen.interpreter());
     let tk = ropewalk_tk::install(&reactor, &tcl).unwrap();
     let quits = tcl.clone();
     tk.guest().on_end(move || drop(quits.eval("destroy .")));
