@@ -111,7 +111,7 @@ specifications! {
         // A toolkit's own callback panics. The program may catch it, and run the reactor again.
         let (reactor, hosted) = subject.hosted_reactor();
         hosted.guest.set_host(Rc::new(Panics));
-        let panic = catch(|| reactor.run_with(quiet())).err().expect("a panic");
+        let panic = catch(|| reactor.run_with(quiet())).expect_err("a panic");
         assert_eq!(panic.message(), "a bug of the host");
         hosted.guest.set_host(hosted.host.clone());
         reactor.call_when_running(stop);

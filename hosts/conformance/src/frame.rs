@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::rc::Rc;
+use std::sync::Once;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -66,10 +67,14 @@ fn set_hint(name: &CStr, value: &CStr) {
 ///
 /// SDL has one queue in a process. A reactor of a second thread is a guest of another queue.
 pub fn sdl2(reactor: &Reactor) -> Hosted {
-    set_hint(c"SDL_VIDEODRIVER", c"dummy");
-    // SAFETY: nothing quits SDL in this process. Threads of one specification start it in turn.
-    let started = unsafe { SDL_Init(VIDEO) };
-    assert_eq!(started, 0, "the dummy driver starts everywhere");
+    // Threads of one specification may come at the same time, and SDL_Init is not made for that.
+    static START: Once = Once::new();
+    START.call_once(|| {
+        set_hint(c"SDL_VIDEODRIVER", c"dummy");
+        // SAFETY: nothing quits SDL in this process.
+        let started = unsafe { SDL_Init(VIDEO) };
+        assert_eq!(started, 0, "the dummy driver starts everywhere");
+    });
     // SAFETY: a second thread is refused, and nothing quits SDL in this process.
     match unsafe { ropewalk_frame::sdl2::install(reactor) } {
         Ok(sdl) => Hosted { guest: sdl.guest().clone(), host: Rc::new(sdl) },
