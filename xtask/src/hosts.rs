@@ -13,8 +13,10 @@ use crate::workspace::Workspace;
 use crate::{debian, matrix, step};
 
 /// The development files of the toolkits.
-const TOOLKITS: [&str; 7] =
-    ["libgtk-4-dev", "libgtk-3-dev", "libgtk2.0-dev", "libwxgtk3.2-dev", "libsdl2-dev", "tcl-dev", "tk-dev"];
+const TOOLKITS: [&str; 8] =
+    ["libgtk-4-dev", "libgtk-3-dev", "libgtk2.0-dev", "libwxgtk3.2-dev", "libsdl2-dev", "tcl-dev", "tk-dev", "g++"];
+/// The libraries that winit looks for when it runs.
+const OF_WINIT: [&str; 5] = ["libx11-6", "libxcursor1", "libxi6", "libxkbcommon-x11-0", "libx11-xcb1"];
 /// A display without a screen, and what uses it as a person does.
 const DESKTOP: [&str; 8] =
     ["xvfb", "openbox", "xdotool", "imagemagick", "dbus", "fonts-dejavu-core", "adwaita-icon-theme", "pkg-config"];
@@ -87,7 +89,7 @@ fn install(options: &Options) -> Result<()> {
         step::say("this is not Debian: the toolkits, Xvfb, openbox, xdotool and ImageMagick must be installed already");
         return Ok(());
     }
-    let mut packages = [&TOOLKITS[..], &DESKTOP[..]].concat();
+    let mut packages = [&TOOLKITS[..], &OF_WINIT[..], &DESKTOP[..]].concat();
     packages.extend(options.figures.then_some(TRACER));
     let missing = debian::missing(&packages);
     if missing.is_empty() {
