@@ -18,6 +18,9 @@ mod options;
 #[path = "../../crates/cli/src/process_options.rs"]
 #[allow(dead_code, reason = "the target only parses")]
 mod process_options;
+#[path = "../../crates/runner/src/reactors.rs"]
+#[allow(dead_code, reason = "the target only parses")]
+mod reactors;
 #[path = "../../crates/cli/src/values/mod.rs"]
 #[allow(dead_code, reason = "the target only parses")]
 mod values;
@@ -28,6 +31,8 @@ mod endpoint_types {
     pub(crate) fn endpoints() -> ropewalk::endpoints::Endpoints {
         ropewalk::endpoints::Endpoints::new()
     }
+
+    pub(crate) use endpoints as endpoints_of_http;
 }
 
 use configuration::{Configuration, Kinds};
