@@ -277,6 +277,21 @@ specifications! {
         hosted.guest.finish().unwrap();
     }
 
+    fn a_budget_leaves_nothing_of_the_last_turn(subject: &Subject) {
+        // ReactorBase.runUntilCurrent: the shutdown begins at the end of the turn that stops the reactor.
+        let (reactor, hosted) = subject.hosted_reactor();
+        let log = Log::new();
+        reactor.add_system_event_trigger(Phase::Before, "shutdown", log.note("shutdown"));
+        reactor.start_running(quiet()).unwrap();
+        reactor.call_from_thread(stop);
+        for entry in ["one", "two"] {
+            reactor.call_from_thread(log.note(entry));
+        }
+        hosted.guest.turn(Budget::of(Duration::ZERO));
+        log.expect(&["one", "two", "shutdown"]);
+        hosted.guest.finish().unwrap();
+    }
+
     fn a_late_call_is_made_although_events_are_always_left(subject: &Subject) {
         // A standstill makes the call late, so the events that have arrived precede it. They must not precede it for ever.
         let (reactor, hosted) = subject.hosted_reactor();

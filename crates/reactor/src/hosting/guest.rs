@@ -360,6 +360,8 @@ impl Guest {
             let events_only = inner.handles_events_only.take();
             // A callback may run the host's loop, which must not sleep on the deadline from before this turn.
             inner.note_due();
+            // `iterate` makes a whole turn, of which this is a part.
+            let budget = if events_only { Budget::default() } else { budget };
             match inner.make_turn(&reactor, budget, events_only) {
                 Ok(is_due) => inner.is_due.set(is_due),
                 Err(error) => inner.fail(&reactor, error, events_only),

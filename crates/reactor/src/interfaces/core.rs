@@ -597,6 +597,7 @@ impl Hooks for Run {
         let state = self.state.get();
         if state.stop_requested {
             self.state.set(RunState { stage: Stage::ShuttingDown, stop_requested: false, ..state });
+            reactor.0.set_last_turn(false);
             reactor.fire("shutdown");
         }
     }
@@ -639,6 +640,7 @@ impl Run {
         let may_stop = matches!(state.stage, Stage::Starting | Stage::Running) && !state.stop_requested;
         if may_stop {
             self.state.set(RunState { stop_requested: true, ..state });
+            kernel.set_last_turn(true);
             kernel.attention().ask();
             kernel.work_changed();
         }
@@ -650,6 +652,7 @@ impl Run {
     }
 
     fn end(&self, kernel: &Kernel, stage: Stage) {
+        kernel.set_last_turn(false);
         let number = self.state.get().number;
         self.state.set(RunState { stage, number, ..RunState::default() });
         if stage == Stage::Idle {

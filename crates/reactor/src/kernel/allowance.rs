@@ -8,10 +8,10 @@ use super::{Kernel, Reactor};
 impl Share {
     /// Returns whether the time is over. Asked after each callback, so that one is always made.
     ///
-    /// After a panic that stops the loop, the rest of the turn is made, because no other turn follows.
+    /// The turn in which the loop is stopped, or panics, is completed, because no other turn may follow.
     #[inline(always)]
     pub(crate) fn is_over(&self, kernel: &Kernel) -> bool {
-        self.end.is_some_and(|end| kernel.now() >= end && !kernel.ends_by_panic())
+        self.end.is_some_and(|end| kernel.now() >= end && !kernel.is_last_turn())
     }
 }
 
@@ -50,6 +50,16 @@ impl Kernel {
     #[inline]
     fn budget(&self) -> Budget {
         self.allowance.of_host.get().unwrap_or_else(|| self.allowance.budget.get())
+    }
+
+    /// Sets whether the present turn takes the time that it needs.
+    pub(crate) fn set_last_turn(&self, is_last: bool) {
+        self.allowance.is_last_turn.set(is_last);
+    }
+
+    #[cold]
+    fn is_last_turn(&self) -> bool {
+        self.allowance.is_last_turn.get() || self.ends_by_panic()
     }
 
     /// Sets the budget of a turn that a host makes, and returns that of the turn around it.

@@ -83,6 +83,8 @@ pub(super) struct Allowance {
     pub(super) of_host: Cell<Option<Budget>>,
     /// The time at which the present part of the turn is over.
     pub(super) end: Cell<Option<Moment>>,
+    /// Whether the present turn takes the time that it needs, because no other turn may follow.
+    pub(super) is_last_turn: Cell<bool>,
 }
 
 /// The calls and the time of one kind of work in a part of a turn.
