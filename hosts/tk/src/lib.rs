@@ -78,8 +78,8 @@
 //! Tcl waits by select(2) in a thread of its own, and each event comes by way of that thread. A message costs about 13
 //! system calls, compared with 3 of `run` on epoll. While there is nothing to do, neither thread wakes.
 //!
-//! A provider without a descriptor, such as poll, waits in another thread. Each thread has its own Tcl, so a thread
-//! that ends calls `Tcl_FinalizeThread`, as any thread that uses Tcl does.
+//! A provider without a descriptor, such as poll, waits in another thread. The reactors of a process that are in Tcl's
+//! loop share one thread, because Tcl 8.6 can spin for ever when threads with notifiers come and go.
 //!
 //! Source: `twisted.internet.tksupport`. Twisted makes passes of Tk's loop in its own; here Tk's loop makes the turns.
 
@@ -121,14 +121,15 @@ const FD_SETSIZE: RawFd = 1024;
 /// descriptor, such as poll, waits in a thread of its own.
 ///
 /// # Errors
-/// The errors of [`Guest::new`] and [`Guest::wait_in_thread`]. [`Error::Failed`] for a null pointer, and when the
+/// The errors of [`Guest::new`] and [`Guest::wait_in_thread`]. [`Error::Failed`] for a null pointer, in a second thread of
+/// the process, and when the
 /// provider's descriptor is too large for select(2): install the reactor before the program opens a thousand files.
 ///
 /// Source: `tksupport.install`.
 pub fn install(reactor: &Reactor, interpreter: &impl AsInterpreter) -> Result<TkHost> {
     let guest = Guest::new(reactor)?;
     let main_window = MainWindow::new(interpreter, &guest)?;
-    TkHost::new(reactor, guest, Some(main_window), Notifier::of_this_thread())
+    TkHost::new(reactor, guest, Some(main_window), Notifier::of_this_thread()?)
 }
 
 /// Makes `reactor` a guest of the event loop of this thread, for a program that has Tcl's loop but no interpreter.
@@ -147,7 +148,7 @@ pub fn install(reactor: &Reactor, interpreter: &impl AsInterpreter) -> Result<Tk
 /// # Errors
 /// The errors of [`install`].
 pub fn install_without_interpreter(reactor: &Reactor) -> Result<TkHost> {
-    TkHost::new(reactor, Guest::new(reactor)?, None, Notifier::initialize())
+    TkHost::new(reactor, Guest::new(reactor)?, None, Notifier::initialize()?)
 }
 
 /// A reactor in Tcl's event loop. The reactor is free again when this is dropped.

@@ -2,6 +2,10 @@
 
 use std::marker::PhantomData;
 use std::ptr::null;
+use std::sync::OnceLock;
+use std::thread::{self, ThreadId};
+
+use ropewalk::{Error, Result};
 
 use crate::ffi;
 
@@ -13,15 +17,27 @@ pub(crate) struct Notifier {
 
 impl Notifier {
     /// Refers to the notifier of a thread that has an interpreter, with which Tcl has made the notifier.
-    pub(crate) fn of_this_thread() -> Notifier {
-        Notifier { stays_on_thread: PhantomData }
+    ///
+    /// # Errors
+    /// In a second thread of the process. Tcl can spin for ever in its list of notifiers, which threads join and leave.
+    pub(crate) fn of_this_thread() -> Result<Notifier> {
+        static FIRST: OnceLock<ThreadId> = OnceLock::new();
+        let current = thread::current().id();
+        if *FIRST.get_or_init(|| current) != current {
+            return Err(Error::Failed("another thread of this process has had a reactor in Tcl's event loop".into()));
+        }
+        Ok(Notifier { stays_on_thread: PhantomData })
     }
 
     /// Makes the notifier of this thread, if there is none yet.
-    pub(crate) fn initialize() -> Notifier {
+    ///
+    /// # Errors
+    /// As for [`of_this_thread`](Notifier::of_this_thread).
+    pub(crate) fn initialize() -> Result<Notifier> {
+        let notifier = Notifier::of_this_thread()?;
         // SAFETY: may be called any number of times. A null pointer leaves the name of the program as it is.
         unsafe { ffi::Tcl_FindExecutable(null()) };
-        Notifier::of_this_thread()
+        Ok(notifier)
     }
 
     /// Serves one event. If there is none and `may_sleep` is true, sleeps until there is one.
