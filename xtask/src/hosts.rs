@@ -13,8 +13,17 @@ use crate::workspace::Workspace;
 use crate::{debian, matrix, step};
 
 /// The development files of the toolkits.
-const TOOLKITS: [&str; 8] =
-    ["libgtk-4-dev", "libgtk-3-dev", "libgtk2.0-dev", "libwxgtk3.2-dev", "libsdl2-dev", "tcl-dev", "tk-dev", "g++"];
+const TOOLKITS: [&str; 9] = [
+    "libgtk-4-dev",
+    "libgtk-3-dev",
+    "libgtk2.0-dev",
+    "libwxgtk3.2-dev",
+    "libsdl2-dev",
+    "qt6-base-dev",
+    "tcl-dev",
+    "tk-dev",
+    "g++",
+];
 /// The libraries that winit looks for when it runs.
 const OF_WINIT: [&str; 5] = ["libx11-6", "libxcursor1", "libxi6", "libxkbcommon-x11-0", "libx11-xcb1"];
 /// A display without a screen, and what uses it as a person does.
