@@ -34,7 +34,7 @@ const TRACER: &str = "strace";
 const FOLDER: &str = "hosts";
 const PICTURES: &str = "docs/src/pictures";
 
-/// Build and test the adapters for GTK, Tk, wxWidgets, SDL and winit
+/// Build and test the adapters for GTK, Tk, wxWidgets, Qt, SDL and winit
 ///
 /// The adapters need C libraries and a display without a screen. On Debian, the missing packages are named and
 /// installed, by apt-get as root. The windows of the examples are used by xdotool, as a person would. On another

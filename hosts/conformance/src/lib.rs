@@ -1,7 +1,8 @@
 //! The specifications of the reactor, with the loops of toolkits as hosts.
 //!
 //! A file of tests mounts them for a host loop on some providers. The lists are those that `conformance/tests/hosted.rs`
-//! has for a loop that waits for a descriptor (epoll, uring) and for one whose provider waits in a thread (select).
+//! has for a loop that waits for a descriptor (epoll, uring) and for one whose provider waits in a thread (select, here
+//! without `signals`).
 
 pub mod frame;
 pub mod glib;

@@ -174,7 +174,7 @@ impl std::fmt::Debug for GlibHost {
 }
 
 impl Drop for GlibHost {
-    /// Lets a run that is left continue in the reactor's own loop.
+    /// Stops a run that is left. The reactor makes the turns of its shutdown itself.
     fn drop(&mut self) {
         self.main_loop.is_detached.set(true);
         self.main_loop.quit_application();

@@ -87,6 +87,23 @@ fn storm(context: &MainContext, priority: Priority, event: impl Fn() + 'static) 
     source
 }
 
+/// Runs the loop for a time, and returns the number of its passes.
+fn passes_within(context: &MainContext, time: Duration) -> u32 {
+    let is_over = Rc::new(Cell::new(false));
+    let over = glib::thread_guard::ThreadGuard::new(is_over.clone());
+    let alarm = glib::timeout_source_new(time, None, Priority::DEFAULT, move || {
+        over.get_ref().set(true);
+        ControlFlow::Break
+    });
+    alarm.attach(Some(context));
+    let mut passes = 0;
+    while !is_over.get() {
+        context.iteration(true);
+        passes += 1;
+    }
+    passes
+}
+
 #[test]
 fn a_window_is_drawn_while_connections_are_busy() {
     // A loop dispatches only the ready sources of the highest priority, and connections that are always ready have a
@@ -168,18 +185,7 @@ fn an_idle_reactor_sleeps() {
         reactor.call_later(Duration::from_secs(3600), |_| {});
         reactor.start_running(RunOptions::default().without_signal_handlers()).unwrap();
         while context.iteration(false) {}
-        let is_over = Rc::new(Cell::new(false));
-        let over = glib::thread_guard::ThreadGuard::new(is_over.clone());
-        let alarm = glib::timeout_source_new(Duration::from_millis(300), None, Priority::DEFAULT, move || {
-            over.get_ref().set(true);
-            ControlFlow::Break
-        });
-        alarm.attach(Some(context));
-        let mut passes = 0;
-        while !is_over.get() {
-            context.iteration(true);
-            passes += 1;
-        }
+        let passes = passes_within(context, Duration::from_millis(300));
         // One for the alarm, and one more for a wake-up of the context's own.
         assert!(passes <= 2, "{passes} passes");
         drop(port);
@@ -292,18 +298,7 @@ fn a_dropped_reactor_leaves_the_loop() {
         let reactor = Reactor::with("epoll").unwrap();
         let _host = ropewalk_glib::install(&reactor).unwrap();
         drop(reactor);
-        let is_over = Rc::new(Cell::new(false));
-        let over = glib::thread_guard::ThreadGuard::new(is_over.clone());
-        let alarm = glib::timeout_source_new(Duration::from_millis(50), None, Priority::DEFAULT, move || {
-            over.get_ref().set(true);
-            ControlFlow::Break
-        });
-        alarm.attach(Some(&context));
-        let mut passes = 0;
-        while !is_over.get() {
-            context.iteration(true);
-            passes += 1;
-        }
+        let passes = passes_within(&context, Duration::from_millis(50));
         assert!(passes <= 4, "{passes} passes");
     };
     context.with_thread_default(run).unwrap();
@@ -340,26 +335,15 @@ fn a_call_from_a_thread_between_runs_is_quiet() {
     on_each_provider(|reactor, _host, context| {
         let handle = reactor.thread_handle();
         thread::spawn(move || handle.call_from_thread(stop)).join().unwrap();
-        let is_over = Rc::new(Cell::new(false));
-        let over = glib::thread_guard::ThreadGuard::new(is_over.clone());
-        let alarm = glib::timeout_source_new(Duration::from_millis(50), None, Priority::DEFAULT, move || {
-            over.get_ref().set(true);
-            ControlFlow::Break
-        });
-        alarm.attach(Some(context));
-        let mut passes = 0;
-        while !is_over.get() {
-            context.iteration(true);
-            passes += 1;
-        }
+        let passes = passes_within(context, Duration::from_millis(50));
         assert!(passes <= 4, "{passes} passes");
         run(reactor);
     });
 }
 
 #[test]
-fn a_run_survives_the_drop_of_its_host() {
-    // The reactor continues in its own loop.
+fn a_run_whose_host_is_dropped_is_shut_down() {
+    // Nothing makes turns in the main loop any more, so the reactor makes those of its shutdown itself.
     for name in ["epoll", "uring", "poll", "select"] {
         let reactor = Reactor::with(name).unwrap();
         let host = Rc::new(RefCell::new(Some(ropewalk_glib::install(&reactor).unwrap())));

@@ -122,7 +122,7 @@ impl std::fmt::Debug for WxHost {
 }
 
 impl Drop for WxHost {
-    /// Lets a run that is left continue in the reactor's own loop.
+    /// Stops a run that is left. The reactor makes the turns of its shutdown itself.
     fn drop(&mut self) {
         self.main_loop.exit();
         // The promise of `register_wx_app` is over, and a clone of the guest may live longer.
